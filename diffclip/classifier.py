@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PRESETS', 'FORMAT', 'Preset', 'choose_device', 'check_embeddings', 'DiffCLIP']
 
-# %% ../nbs/05_classifier.ipynb #b3a47185
-import copy, json, os, shutil, tempfile
+# %% ../nbs/05_classifier.ipynb #e5c8d191
+import copy, json, os, tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Mapping
@@ -21,7 +21,7 @@ from .encoder import *
 from .mask_diffusion import *
 from .text_alignment import *
 
-# %% ../nbs/05_classifier.ipynb #62098b3b
+# %% ../nbs/05_classifier.ipynb #5cf3f0c9
 @dataclass
 class Preset:
     "Sizes and schedules"
@@ -34,7 +34,7 @@ class Preset:
 def _light(width, depth, **kw):
     return Architecture(width=width, depth=depth, heads=width // 32, hidden=64, stem_norm="none", decoder_width=64, decoder_depth=1, decoder_heads=2, **kw)
 
-def _one_cycle(steps, batch): return Pretraining(steps=steps, batch=batch, lr=2e-3, weight_decay=.01, schedule="onecycle", augment="turn")
+def _one_cycle(steps, batch): return Pretraining(steps=steps, batch=batch, lr=2e-3, weight_decay=.01, schedule="onecycle", hidden_weight=1., augment="turn")
 
 _GENTLE = Fitting(steps=120, batch=48, lr=2e-3, encoder_lr=1e-4, weight_decay=.05, schedule="onecycle", readout="pixel", block=5, scale=10., noise=100, visible=.3)
 
@@ -44,7 +44,7 @@ PRESETS = {
     "tiny": Preset(_light(64, 2), "mnf", _one_cycle(150, 96), replace(_GENTLE, steps=80), fit_untrained_lr=1e-3),
 }
 
-# %% ../nbs/05_classifier.ipynb #99dd7e77
+# %% ../nbs/05_classifier.ipynb #c60b1ff9
 def choose_device(
     name="auto" # "auto": CUDA if there is one, else the CPU; or any torch device name
 ) -> torch.device:
@@ -66,7 +66,7 @@ def check_embeddings(
     if not a.isfinite().all() or (a.norm(dim=1) == 0).any(): raise InputError("text is an array with NaN, infinite or zero rows: each class needs a direction")
     return nn.functional.normalize(a, dim=1)
 
-# %% ../nbs/05_classifier.ipynb #2749397a
+# %% ../nbs/05_classifier.ipynb #af42423f
 class DiffCLIP:
     "Few-shot, language-driven classifier of multimodal scenes"
     def __init__(self,
@@ -104,7 +104,7 @@ class DiffCLIP:
     @property
     def bands(self): "Modality → input channels of the encoder"; return {k: len(a) for k, (_, a) in self.scaling.items()}
 
-# %% ../nbs/05_classifier.ipynb #f16fa94f
+# %% ../nbs/05_classifier.ipynb #333cd21a
 @patch
 def pretrain(self:DiffCLIP,
     scene:Scene,          # any scene with the modalities of interest; its labels are not read
@@ -120,7 +120,7 @@ def pretrain(self:DiffCLIP,
     self.stage1.eval()
     return self
 
-# %% ../nbs/05_classifier.ipynb #5091706f
+# %% ../nbs/05_classifier.ipynb #562d4f39
 def _check_train(scene, train, classes):
     "The shots' places (n, 2) and class indices (n,); labels are read nowhere else"
     if scene.labels is None: raise InputError("the scene has no labels to fit")
@@ -133,6 +133,12 @@ def _check_train(scene, train, classes):
     return torch.from_numpy(np.argwhere(train)), torch.from_numpy(index).long()
 
 @patch
+def load_text(self:DiffCLIP):
+    "The frozen class vectors (C, E), from the pretrained tower at the first call; None for `scratch`. Raises `InputError` if the weights are not to be had"
+    if self.frozen_text is None and self.text not in ("scratch", "array"): self.frozen_text = pretrained_text(self.text, self.prompts, self.device)
+    return None if self.frozen_text is None else self.frozen_text.to(self.device)
+
+@patch
 def fit(self:DiffCLIP,
     scene:Scene,    # with labels
     train,          # (H, W) bool: the shots; `scene.labels` is read only where it is True
@@ -142,8 +148,7 @@ def fit(self:DiffCLIP,
     yx, y = _check_train(scene, train, self.classes)
     if self.stage1 is None: self.scaling = None
     windows, cfg, arch = self._windows(scene), self.preset.fitting, self.preset.architecture
-    if self.frozen_text is None and self.text != "scratch": self.frozen_text = pretrained_text(self.text, self.prompts, self.device)
-    frozen = None if self.frozen_text is None else self.frozen_text.to(self.device)
+    frozen = self.load_text()
     if self.stage1 is None:
         self.encoder = self._build(lambda: Encoder(self.bands, arch))
         cfg = replace(cfg, encoder_lr=self.preset.fit_untrained_lr or cfg.encoder_lr)
@@ -155,7 +160,7 @@ def fit(self:DiffCLIP,
     self.colors = {c: scene.colors[c] for c in self.classes if c in scene.colors}
     return self
 
-# %% ../nbs/05_classifier.ipynb #873c82c1
+# %% ../nbs/05_classifier.ipynb #99c45460
 @patch
 def _batches(self:DiffCLIP, scene, batch, progress):
     if self.head is None: raise InputError("the model has not been fitted: call fit(scene, split.train) first")
@@ -182,7 +187,7 @@ def predict_proba(self:DiffCLIP,
     for rows, cols, p in self._batches(scene, batch, progress): out[:, rows, cols] = p.T
     return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
 
-# %% ../nbs/05_classifier.ipynb #813babcb
+# %% ../nbs/05_classifier.ipynb #20492972
 FORMAT = 1  # of a saved model
 
 @patch
@@ -212,7 +217,7 @@ def save(self:DiffCLIP,
                 os.replace(f"{tmp}/{f}", path/f)
     except OSError as e: raise InputError(f"{path} cannot be written: {e.strerror or e}") from None
 
-# %% ../nbs/05_classifier.ipynb #3de42fdc
+# %% ../nbs/05_classifier.ipynb #95eb03cb
 def _read_saved(path):
     path = Path(path)
     for f in ("config.json", "model.safetensors"):

@@ -6,8 +6,8 @@
 __all__ = ['app', 'Modalities', 'Nodata', 'Device', 'Out', 'stage', 'main', 'parse_modalities', 'split_tags', 'unseen_pixels',
            'train', 'run_training', 'map_command', 'evaluate_command', 'machine', 'demo']
 
-# %% ../nbs/08_cli.ipynb #2c8676a4
-import csv, json, platform, shutil, sys, time
+# %% ../nbs/08_cli.ipynb #46fee253
+import csv, json, platform, shutil, tempfile, time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from .data import *
 from .evaluation import *
 from .classifier import *
 
-# %% ../nbs/08_cli.ipynb #f3f9bf8b
+# %% ../nbs/08_cli.ipynb #d7f07b69
 @contextmanager
 def stage(
     name:str,            # what is being done
@@ -45,7 +45,7 @@ def stage(
         yield progress
     if seconds is not None: seconds[name] = round(time.perf_counter() - start, 3)
 
-# %% ../nbs/08_cli.ipynb #15cd9bcb
+# %% ../nbs/08_cli.ipynb #eaed5e3b
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Few-shot, language-driven land-cover maps from multimodal remote sensing rasters.")
 
@@ -71,22 +71,19 @@ def parse_modalities(
         out[name] = path
     return out
 
-# %% ../nbs/08_cli.ipynb #2126dc95
+# %% ../nbs/08_cli.ipynb #b902a5b4
 def _prepare(out:Path, resume:bool):
-    "The hidden folder for a run's files. Raises `InputError` where `out` cannot take them"
-    if out.exists() and not out.is_dir(): raise InputError(f"{out} is a file: give a folder for the run")
+    "The hidden folder for a run's files, not yet made. Raises `InputError` where `out` cannot take them"
+    out = out.resolve()
+    if out.exists() and not out.is_dir(): raise InputError(f"{out.name} is a file: give a folder for the run")
     if out.is_dir() and any(out.iterdir()) and not (out/"config.json").exists():
-        raise InputError(f"{out} holds other files: give a new folder, or that of an earlier run")
-    part = out.absolute().parent/f".{out.absolute().name}.part"
-    if not resume: shutil.rmtree(part, ignore_errors=True)
+        raise InputError(f"{out.name} holds other files: give a new folder, or that of an earlier run")
     try:
-        made = [p for p in (part.parent, *part.parent.parents) if not p.exists()]
-        part.mkdir(parents=True, exist_ok=True)
-        (part/".write").touch(); (part/".write").unlink()
-        if not resume: part.rmdir()
-        for p in made: p.rmdir()   # nothing stays until there is something to keep
-    except OSError as e:
-        if e.errno != 39: raise InputError(f"{out} cannot be written: {e.strerror}") from None
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent): pass
+    except OSError as e: raise InputError(f"{out} cannot be written: {e.strerror}") from None
+    part = out.parent/f".{out.name}.part"
+    if not resume: shutil.rmtree(part, ignore_errors=True)
     return part
 
 def _finish(part:Path, out:Path):
@@ -104,7 +101,7 @@ def _read_history(path):
     for row in csv.DictReader(open(path, newline="")): out[row["stage"]].append(float(row["loss"]))
     return out
 
-# %% ../nbs/08_cli.ipynb #7973efac
+# %% ../nbs/08_cli.ipynb #19e57a10
 def split_tags(split:Split) -> dict:
     "Tags that tell which pixels of a map were trained on"
     return {"diffclip_shots": json.dumps({"margin": split.margin, "pixels": np.argwhere(split.train).tolist()}, separators=(",", ":"))}
@@ -120,7 +117,7 @@ def unseen_pixels(
     train[tuple(np.array(tag["pixels"]).T)] = True
     return (scene.labels > 0) & (far_from(train, tag["margin"]) if tag["margin"] else ~train)
 
-# %% ../nbs/08_cli.ipynb #fa9300e6
+# %% ../nbs/08_cli.ipynb #af4755b7
 Modalities = Annotated[list[str], typer.Option("--modality", "-m", metavar="NAME=FILE", help="A raster and its name; repeat for each. FILE[1,3:5] takes bands 1, 3, 4, 5.")]
 Nodata = Annotated[Optional[float], typer.Option(help="Value that means no data, where the files do not say; nan for NaN and infinity.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -150,22 +147,23 @@ def train(
     print(report)
     print(f"\n{out}: " + ", ".join(sorted(f.name for f in out.iterdir())))
 
-# %% ../nbs/08_cli.ipynb #d998a174
+# %% ../nbs/08_cli.ipynb #5d6b6c30
 def _load_stage1(model, scene, part):
     "The stage 1 kept in `part` by an interrupted run, with its seconds; None if there is none or it was another training"
     if not (part/"config.json").exists(): return None, 0.
     kept = DiffCLIP.load(part, model.device)
     same = lambda m: (m.classes, m.preset, m.text, m.seed, m.template)
     if same(kept) != same(model) or kept.scaling.keys() != scene.modalities.keys():
-        raise InputError(f"the interrupted run was started with other options: run without --resume, or as before")
+        raise InputError("the interrupted run was started with other options: run without --resume, or as before")
     kept.history, kept.colors = _read_history(part/"history.csv"), None
     return kept, json.loads((part/"stage1.json").read_text())["seconds"]
 
 def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None) -> Report:
     "Pretrain, fit, predict, score, and write all files of a run to `part`"
     seconds = {}
+    model.load_text()   # what cannot be loaded is said before an hour of training, not after
     kept, seconds["pretrain"] = _load_stage1(model, scene, part)
-    if kept: model.__dict__.update(kept.__dict__)
+    if kept: model.__dict__.update(kept.__dict__ | {"frozen_text": model.frozen_text})
     else:
         with stage("pretrain", seconds) as progress: model.pretrain(scene, steps, progress)
         model.save(part)
@@ -183,7 +181,7 @@ def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None
     (part/"metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
 
-# %% ../nbs/08_cli.ipynb #8e5b3bdb
+# %% ../nbs/08_cli.ipynb #1d0bcf14
 @app.command("map")
 def map_command(
     model: Annotated[Path, typer.Option(help="Folder of a run.")],
@@ -220,7 +218,7 @@ def evaluate_command(
         try: json_file.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as e: raise InputError(f"{json_file} cannot be written: {e.strerror}") from None
 
-# %% ../nbs/08_cli.ipynb #e2b3f432
+# %% ../nbs/08_cli.ipynb #7c97b7ee
 def machine() -> dict:
     "What a measurement was made on"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -249,5 +247,5 @@ def demo(
     _finish(part, out)
     print(f"the map: {out/'map.tif'} (GIS), {out/'map.png'} (picture); the scores: {out/'metrics.json'}")
 
-# %% ../nbs/08_cli.ipynb #e24640ab
+# %% ../nbs/08_cli.ipynb #58645dd6
 if __name__ == "__main__" and "__file__" in globals(): main()   # python -m diffclip.cli; not in a notebook

@@ -8,9 +8,9 @@ __all__ = ['PALETTE', 'WAVELENGTHS', 'SYNTHETIC_CLASSES', 'SYNTHETIC_COLORS', 'I
            'read_scene', 'write_raster', 'write_map', 'map_classes', 'mnf', 'fit_scaling', 'apply_scaling', 'Split',
            'few_shot_split', 'far_from', 'Windows']
 
-# %% ../nbs/00_data.ipynb #5f8d6874
+# %% ../nbs/00_data.ipynb #97af365e
 import csv, warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
 
@@ -24,11 +24,11 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from scipy import linalg, ndimage
 from scipy.special import expit
 
-# %% ../nbs/00_data.ipynb #e606237c
+# %% ../nbs/00_data.ipynb #407d6111
 class InputError(ValueError):
     "The user's input is at fault; the message names the thing and the mend"
 
-# %% ../nbs/00_data.ipynb #d37f9826
+# %% ../nbs/00_data.ipynb #29edb5ec
 class Modality(np.ndarray):
     "A float32 array (C, H, W) that knows its bands: `wavelengths` in µm, `band_names`, `units`"
     def __new__(cls,
@@ -52,7 +52,7 @@ class Modality(np.ndarray):
         same = self.ndim == 3 and getattr(obj, "ndim", 0) == 3 and len(obj) == len(self)
         for name in ("wavelengths", "band_names", "units"): setattr(self, name, getattr(obj, name, None) if same else None)
 
-# %% ../nbs/00_data.ipynb #a26f44d8
+# %% ../nbs/00_data.ipynb #ebe6e868
 # Paul Tol's "muted" scheme, made to be told apart by colour-blind readers, then his "light" one
 PALETTE = ("#332288", "#117733", "#44AA99", "#CC6677", "#882255", "#DDCC77", "#88CCEE", "#999933", "#AA4499", "#DDDDDD",
            "#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#99DDFF", "#44BB99", "#BBCC33", "#AAAA00", "#661100", "#6699CC")
@@ -63,7 +63,7 @@ def default_colors(
     "A colour for each class from `PALETTE`, repeated after 20 classes"
     return {c: PALETTE[i % len(PALETTE)] for i, c in enumerate(codes)}
 
-# %% ../nbs/00_data.ipynb #562c4b12
+# %% ../nbs/00_data.ipynb #4f72a95f
 def _size(shape): return f"{shape[-2]}×{shape[-1]}"
 
 @dataclass
@@ -88,7 +88,7 @@ class Scene:
     @property
     def shape(self): "Rows and columns (H, W)"; return next(iter(self.modalities.values())).shape[1:]
 
-# %% ../nbs/00_data.ipynb #4c407c21
+# %% ../nbs/00_data.ipynb #8e543dba
 @patch
 def _check_grid(self:Scene):
     first, shape = next(iter(self.modalities)), self.shape
@@ -106,7 +106,7 @@ def _check_grid(self:Scene):
                                  "declare them as nodata (`nodata=nan`), or repair the file")
     if not self.valid.any(): raise InputError("no pixel of the scene is valid: check the nodata value")
 
-# %% ../nbs/00_data.ipynb #a4d5ff30
+# %% ../nbs/00_data.ipynb #668f78e3
 @patch
 def _check_labels(self:Scene):
     if self.labels is None:
@@ -130,7 +130,7 @@ def _check_labels(self:Scene):
         raise InputError(f"no valid pixel is labelled {', '.join(lost)}: remove the class, or check the codes; "
                          f"the labels hold {np.unique(labels).tolist()[:20]}")
 
-# %% ../nbs/00_data.ipynb #53b356ac
+# %% ../nbs/00_data.ipynb #d01baacf
 def check_classes(
     classes # code → name
 ) -> dict: # the same, as int → str
@@ -148,7 +148,7 @@ def check_classes(
         out[c], seen[name] = name, c
     return out
 
-# %% ../nbs/00_data.ipynb #18f6abe6
+# %% ../nbs/00_data.ipynb #b71e01d0
 def _rgb_bands(m:Modality):
     "Indices of red, green, blue: by wavelength (0.65, 0.55, 0.45 µm) if known, else Sentinel-2's order, else a guess for 0.4–1 µm"
     C = len(m)
@@ -176,7 +176,7 @@ def rgb(self:Scene,
     m = self.modalities[modality]
     return stretch(m[list(bands) if bands is not None else _rgb_bands(m)], self.valid)
 
-# %% ../nbs/00_data.ipynb #4d6148f2
+# %% ../nbs/00_data.ipynb #baf06b2a
 def draw_labels(
     ax,      # matplotlib axes
     labels,  # (H, W) class codes; 0 is drawn white
@@ -215,7 +215,7 @@ def __repr__(self:Scene):
     n = 0 if self.labels is None else int((self.labels > 0).sum())
     return f"Scene {self.name!r}, {_size(self.shape)} pixels: {mods}; {len(self.classes)} classes, {n} labelled pixels" + (f"; {self.crs}" if self.crs else "")
 
-# %% ../nbs/00_data.ipynb #826c746a
+# %% ../nbs/00_data.ipynb #1bcf2735
 WAVELENGTHS = np.linspace(.4, 2.4, 64).astype(np.float32)  # µm
 
 def _dip(w, centre, width, depth): return 1 - depth * np.exp(-.5 * ((w - centre) / width)**2)
@@ -243,7 +243,7 @@ def _bitumen(w, age=1.): return (.03 + .035 * age + .025 * age * w) * _dip(w, 1.
 def _tile(w, iron=1.):
     return (.05 + .28 * expit((w - .59) / .04) + .05 * w) * _dip(w, .5, .05, .25 * iron) * _dip(w, .87, .08, .2 * iron) * _dip(w, 2.2, .03, .12)
 
-# %% ../nbs/00_data.ipynb #1aeb09e6
+# %% ../nbs/00_data.ipynb #2b3f8492
 SYNTHETIC_CLASSES = {1: "water", 2: "trees", 3: "lawn", 4: "bare soil", 5: "concrete", 6: "flat roof", 7: "car park", 8: "tiled roof"}
 
 def _smooth(rng, n, sigma):
@@ -264,9 +264,8 @@ def _town(rng, plan, top, n):
         for c in cols:
             plan[r:r + 3, :] = 5
             plan[top:, c:c + 3] = 5
-            for dr, dc in ((5, 5), (5, 14), (15, 5), (15, 14)):
-                h, w = rng.integers(6, 9), rng.integers(6, 9)
-                kind, k = rng.choice([6, 7, 8, 3], p=[.3, .28, .27, .15]), k + 1
+            for (dr, dc), kind in zip(((5, 5), (5, 14), (15, 5), (15, 14)), rng.permutation([6, 7, 8, 3])):  # a block has one of each
+                h, w, k = rng.integers(6, 9), rng.integers(6, 9), k + 1
                 y, x = r + dr + rng.integers(0, 2), c + dc + rng.integers(0, 2)
                 plan[y:y + h, x:x + w], ids[y:y + h, x:x + w] = kind, k
     return ids
@@ -282,7 +281,7 @@ def _plan(rng, n):
     plan[np.abs(y - bank) < .055 * n + 1.5 * _smooth(rng, n, 8)] = 1
     return plan, np.where(ids > 0, ids, 1000 + cells + 100 * plan)
 
-# %% ../nbs/00_data.ipynb #e9cf1829
+# %% ../nbs/00_data.ipynb #b7cd3f8c
 _MATERIAL = {1: (_water, 1), 2: (_vegetation, 3), 3: (_vegetation, 3), 4: (_soil, 2), 5: (_concrete, 1), 6: (_bitumen, 1), 7: (_bitumen, 1), 8: (_tile, 1)}
 _INTENSITY = {1: .06, 2: .5, 3: .5, 4: .42, 5: .42, 6: .16, 7: .16, 8: .36}
 
@@ -319,7 +318,7 @@ def _illumination(rng, height):
     light = np.exp(.3 * _smooth(rng, n, 14) + .15 * rng.standard_normal((n, n)))
     return light * np.where(ndimage.gaussian_filter(shade.astype(float), .6) > .4, .55, 1)
 
-# %% ../nbs/00_data.ipynb #7fa3c56d
+# %% ../nbs/00_data.ipynb #d3b6ff20
 def synthetic_scene(
     seed:int=0,   # another seed, another place
     size:int=160, # rows and columns
@@ -345,7 +344,7 @@ def synthetic_scene(
 
 SYNTHETIC_COLORS = {1: "#332288", 2: "#117733", 3: "#44AA99", 4: "#DDCC77", 5: "#DDDDDD", 6: "#882255", 7: "#88CCEE", 8: "#CC6677"}
 
-# %% ../nbs/00_data.ipynb #06a0b97f
+# %% ../nbs/00_data.ipynb #0825d53e
 @dataclass
 class Raster:
     "One raster file in memory, with what is known of its place"
@@ -382,7 +381,7 @@ def read_raster(
     if len(set(names)) < len(names): names = None
     return Raster(Modality(a, band_names=names), valid, *place, path)
 
-# %% ../nbs/00_data.ipynb #7dc6bd22
+# %% ../nbs/00_data.ipynb #68297c87
 def read_classes(
     path # CSV file: `code,name`, one class a line; a header line and further columns are ignored
 ) -> dict: # code → name
@@ -401,7 +400,7 @@ def read_classes(
     try: return check_classes(out)
     except InputError as e: raise InputError(f"{path}: {e}") from None
 
-# %% ../nbs/00_data.ipynb #31e28b8a
+# %% ../nbs/00_data.ipynb #a2e9b05c
 def _check_same_grid(a:Raster, b:Raster):
     sa, sb = a.data.shape, b.data.shape
     if sa[1:] != sb[1:]:
@@ -409,8 +408,9 @@ def _check_same_grid(a:Raster, b:Raster):
         raise InputError(f"{b.path} is {_size(sb)}, {a.path} is {_size(sa)}: {hint}bring both to one grid (gdalwarp)")
     if a.crs and b.crs and a.crs != b.crs: raise InputError(f"{b.path} is in {b.crs}, {a.path} in {a.crs}: reproject one of them (gdalwarp -t_srs)")
     if a.transform and b.transform:
-        (h, w), inv = sa[1:], ~a.transform
-        off = max(np.hypot(*(np.array(inv * (b.transform * p)) - p)) for p in ((0, 0), (w, 0), (0, h), (w, h)))
+        (h, w), (ta, tb) = sa[1:], (np.reshape(t, (3, 3)) for t in (a.transform, b.transform))
+        corners = np.array([[0, w, 0, w], [0, 0, h, h], [1, 1, 1, 1]])
+        off = np.linalg.norm((np.linalg.solve(ta, tb @ corners) - corners)[:2], axis=0).max()   # in pixels of a
         if off > .01: raise InputError(f"{b.path} lies {off:.2f} pixels off the grid of {a.path}: bring both to one grid (gdalwarp -te -tr)")
 
 def read_scene(
@@ -432,7 +432,7 @@ def read_scene(
     return Scene({k: r.data for k, r in rasters.items()}, None if truth is None else np.where(truth.valid, truth.data[0], 0), classes,
                  np.logical_and.reduce([r.valid for r in rasters.values()]), geo.crs, geo.transform, name=name or Path(first.path).absolute().parent.name)
 
-# %% ../nbs/00_data.ipynb #8fc683a5
+# %% ../nbs/00_data.ipynb #74d3086d
 def write_raster(
     path,            # GeoTIFF to write
     data,            # (C, H, W) or (H, W)
@@ -477,7 +477,7 @@ def map_classes(
     with rasterio.open(path) as src: tags = src.tags(1)
     return {int(k[6:]): v for k, v in sorted(tags.items(), key=lambda kv: (len(kv[0]), kv[0])) if k.startswith("class_") and k[6:].isdigit()}
 
-# %% ../nbs/00_data.ipynb #6294be71
+# %% ../nbs/00_data.ipynb #ecd5307d
 def _neighbour_differences(x, valid, lag=1):
     "Differences of valid pixels (C, H, W) to their right and lower neighbours (n, C), without the largest fifth, which cross borders"
     pairs = ((np.s_[:, lag:], np.s_[:, :-lag]), (np.s_[lag:, :], np.s_[:-lag, :]))
@@ -501,7 +501,7 @@ def mnf(
     a = (v * np.maximum(lam, 1e-6)**-temper).T
     return a / np.sqrt(((a @ z)**2).mean())
 
-# %% ../nbs/00_data.ipynb #9f053981
+# %% ../nbs/00_data.ipynb #67a27c0a
 def fit_scaling(
     scene:Scene,     # read: valid pixels, no labels
     kind="standard", # "standard", "minmax" or "mnf"
@@ -521,7 +521,7 @@ def fit_scaling(
         out[k] = lo.astype(np.float32), a.astype(np.float32)
     return out
 
-# %% ../nbs/00_data.ipynb #92dc2184
+# %% ../nbs/00_data.ipynb #dbe28f33
 def apply_scaling(
     scene:Scene,  # the modalities that `scaling` names, with as many bands
     scaling:dict, # from `fit_scaling`
@@ -538,7 +538,7 @@ def apply_scaling(
         out[k] = np.tensordot(a, x, 1).astype(np.float32)
     return out
 
-# %% ../nbs/00_data.ipynb #30bae062
+# %% ../nbs/00_data.ipynb #a48ca5f4
 @dataclass
 class Split:
     "Which pixels are trained on and which are tested on"
@@ -573,7 +573,7 @@ def few_shot_split(
     train, test = _disjoint(rng, scene, shots, margin)
     return Split(train, test, shots, seed, strategy, margin)
 
-# %% ../nbs/00_data.ipynb #e19fb223
+# %% ../nbs/00_data.ipynb #2c12165c
 def far_from(
     train,      # (H, W) bool
     margin:int, # pixels
@@ -609,7 +609,7 @@ def _disjoint(rng, scene, shots, margin, tries=12):
     raise InputError(f"no disjoint split found that leaves half of every class for the test, at {shots} shots and a margin of {margin} pixels; "
                      f"the best leaves {', '.join(f'{n}: {r}' for n, r in remain.items())}. Use fewer shots, a smaller margin, or strategy='random'")
 
-# %% ../nbs/00_data.ipynb #ddd12df6
+# %% ../nbs/00_data.ipynb #54743f36
 class Windows:
     "The windows of a scene, cut on the device by indexing"
     def __init__(self,

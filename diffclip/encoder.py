@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Stem', 'sincos_position', 'TimestepEmbedding', 'Attention', 'Block', 'Architecture', 'init_weights', 'Encoder']
 
-# %% ../nbs/01_encoder.ipynb #c68a4e9f
+# %% ../nbs/01_encoder.ipynb #374c1205
 import math
 from dataclasses import dataclass
 from typing import Mapping
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 
-# %% ../nbs/01_encoder.ipynb #27725db4
+# %% ../nbs/01_encoder.ipynb #6d902c4c
 class Stem(nn.Module):
     "A window (B, C, w, w) to one token per pixel (B, w², D)"
     def __init__(self,
@@ -33,7 +33,7 @@ class Stem(nn.Module):
     def forward(self, x:Tensor) -> Tensor:
         return self.embed(self.reduce(x)).flatten(2).mT  # B, N, D
 
-# %% ../nbs/01_encoder.ipynb #cb8616e5
+# %% ../nbs/01_encoder.ipynb #3ee29660
 def sincos_position(
     w:int,     # window side; tokens in row-major order
     width:int, # D, divisible by 4
@@ -45,7 +45,7 @@ def sincos_position(
     parts = [f(a.flatten()[:, None] * omega) for a in (x, y) for f in (torch.sin, torch.cos)]
     return torch.cat(parts, 1).float()
 
-# %% ../nbs/01_encoder.ipynb #a79b3433
+# %% ../nbs/01_encoder.ipynb #e6968300
 class TimestepEmbedding(nn.Module):
     "A diffusion timestep (B,) to a vector (B, D)"
     def __init__(self, width:int, frequencies:int=256):
@@ -59,7 +59,7 @@ class TimestepEmbedding(nn.Module):
         angle = t[:, None].float() * omega
         return self.mlp(torch.cat([angle.cos(), angle.sin()], 1))
 
-# %% ../nbs/01_encoder.ipynb #dd22e191
+# %% ../nbs/01_encoder.ipynb #3631cd7d
 class Attention(nn.Module):
     "Multi-head self-attention over the tokens of one window (B, N, D)"
     def __init__(self, width:int, heads:int):
@@ -84,7 +84,7 @@ class Block(nn.Module):
         x = x + self.attn(self.norm1(x))
         return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
 
-# %% ../nbs/01_encoder.ipynb #9919a585
+# %% ../nbs/01_encoder.ipynb #2a22296f
 @dataclass
 class Architecture:
     "Sizes of the encoder and its decoders; the defaults are the paper's"
@@ -105,7 +105,7 @@ def init_weights(m:nn.Module):
         nn.init.xavier_uniform_(m.weight)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
-# %% ../nbs/01_encoder.ipynb #ade0fa2b
+# %% ../nbs/01_encoder.ipynb #05b85fc4
 class Encoder(nn.Module):
     "The modality-shared encoder"
     def __init__(self,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Report', 'evaluate', 'svm_map', 'plot_map']
 
-# %% ../nbs/04_evaluation.ipynb #f6c00629
+# %% ../nbs/04_evaluation.ipynb #9934e9ae
 import warnings
 from dataclasses import dataclass
 from html import escape
@@ -19,7 +19,7 @@ from .data import *
 from .data import _size
 from fastcore.basics import patch
 
-# %% ../nbs/04_evaluation.ipynb #f39672f4
+# %% ../nbs/04_evaluation.ipynb #34b417d9
 @dataclass
 class Report:
     "Scores of one map; shows itself in a notebook and prints as a table"
@@ -56,7 +56,7 @@ def evaluate(
     return Report(100 * metrics.accuracy_score(y, p), 100 * float(recall[n > 0].mean()), 100 * float(kappa), per_class,
                   metrics.confusion_matrix(y, p, labels=codes), scene.classes, int(test.sum()), int((~np.isin(p, codes)).sum()))
 
-# %% ../nbs/04_evaluation.ipynb #609dbb83
+# %% ../nbs/04_evaluation.ipynb #c7bcd648
 def svm_map(
     scene:Scene,
     train, # (H, W) bool: labels are read only here
@@ -67,7 +67,7 @@ def svm_map(
     svm = SVC(kernel="linear").fit(X[train.ravel()], scene.labels[train])
     return np.where(scene.valid, svm.predict(X).reshape(scene.shape), 0)
 
-# %% ../nbs/04_evaluation.ipynb #a7c63117
+# %% ../nbs/04_evaluation.ipynb #752dea54
 def _rows(self):
     return [(k, v["n"], f"{v['accuracy']:.1f}", f"{v['f1']:.1f}") for k, v in self.per_class.items()]
 
@@ -89,7 +89,7 @@ def _repr_html_(self:Report):
 @patch
 def __repr__(self:Report): return str(self)
 
-# %% ../nbs/04_evaluation.ipynb #31ee981b
+# %% ../nbs/04_evaluation.ipynb #ea7ad3b1
 @patch
 def plot(self:Report, ax=None):
     "The confusion matrix, rows in per cent of the true class"
@@ -104,7 +104,7 @@ def plot(self:Report, ax=None):
     ax.set_xticklabels(names, rotation=45, ha="right")
     return ax
 
-# %% ../nbs/04_evaluation.ipynb #a04d3f15
+# %% ../nbs/04_evaluation.ipynb #41d1f14c
 def plot_map(
     scene:Scene,
     labels,          # (H, W) class codes of the map

@@ -6,11 +6,10 @@
 __all__ = ['TEMPLATES', 'class_prompts', 'ScratchText', 'parse_text', 'pretrained_text', 'AlignmentHead', 'alignment_loss',
            'Fitting', 'shot_tokens', 'fit_shots', 'predict_blocks']
 
-# %% ../nbs/03_text_alignment.ipynb #77d60fad
+# %% ../nbs/03_text_alignment.ipynb #c341856b
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
 
 import numpy as np, torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ from .data import InputError, Windows
 from .encoder import *
 from .mask_diffusion import *
 
-# %% ../nbs/03_text_alignment.ipynb #01e076d0
+# %% ../nbs/03_text_alignment.ipynb #c4aec8a9
 TEMPLATES = ("a multimodal fusion patch of a {}.", "a patch of a {}.", "a fine grained patch of a {}.")
 
 def class_prompts(
@@ -30,7 +29,7 @@ def class_prompts(
     if template.count("{}") != 1: raise InputError(f"the prompt template {template!r} must hold {{}} once, for the class name")
     return [template.format(n) for n in names]
 
-# %% ../nbs/03_text_alignment.ipynb #57a6ea54
+# %% ../nbs/03_text_alignment.ipynb #e7c456c1
 class ScratchText(nn.Module):
     "The published text tower: open_clip's transformer, 3 layers, width 128, random weights"
     def __init__(self,
@@ -51,7 +50,7 @@ class ScratchText(nn.Module):
         x = t.ln_final(x)[torch.arange(len(x), device=x.device), self.tokens.argmax(1)]
         return F.normalize(x @ t.text_projection, dim=-1)
 
-# %% ../nbs/03_text_alignment.ipynb #485fcdb3
+# %% ../nbs/03_text_alignment.ipynb #c1c48f36
 def parse_text(
     spec:str # "scratch", "ARCH/TAG", "ARCH:/path", "hf-hub:org/name"
 ) -> tuple: # open_clip's (model name, pretrained)
@@ -85,9 +84,9 @@ def pretrained_text(
     except Exception as e:  # open_clip and the hub raise many kinds; each means that the weights are not to be had
         raise InputError(f"text={spec!r} could not be loaded ({str(e).splitlines()[0][:200] if str(e) else type(e).__name__}). Without a network, pass a file as "
                          f"'ARCH:/path/to/weights', your own class vectors as an array, or text='scratch'") from e
-    with torch.inference_mode(): return F.normalize(model.encode_text(tokens).float(), dim=-1).cpu().clone()
+    with torch.no_grad(): return F.normalize(model.encode_text(tokens).float(), dim=-1).cpu()
 
-# %% ../nbs/03_text_alignment.ipynb #b8552de4
+# %% ../nbs/03_text_alignment.ipynb #2907a69a
 class AlignmentHead(nn.Module):
     "Tokens of all modalities to a unit vector in the text's space, and the logit scale"
     def __init__(self,
@@ -107,7 +106,7 @@ class AlignmentHead(nn.Module):
         features = F.normalize(self.project(torch.cat(list(tokens), -1)).float(), dim=-1)
         return self.logit_scale.exp() * features @ texts.to(features).T
 
-# %% ../nbs/03_text_alignment.ipynb #badb267f
+# %% ../nbs/03_text_alignment.ipynb #52e5930a
 def alignment_loss(
     logits:Tensor, # (B, C)
     y:Tensor,      # (B,) class index of each image
@@ -119,7 +118,7 @@ def alignment_loss(
     per_class = -(share * logits.T.log_softmax(1)).sum(1)
     return (to_text + per_class[positive.any(1)].mean()) / 2
 
-# %% ../nbs/03_text_alignment.ipynb #072fcda2
+# %% ../nbs/03_text_alignment.ipynb #43ce6431
 @dataclass
 class Fitting:
     "The schedule of stage 2; the defaults are the published ones"
@@ -156,7 +155,7 @@ def shot_tokens(
     visible = {m: take_tokens(x, order[m]) for m, x in encoder.embed(noised).items()}
     return [x[:, 1] for x in encoder.encode(visible, t).values()]
 
-# %% ../nbs/03_text_alignment.ipynb #652367f2
+# %% ../nbs/03_text_alignment.ipynb #e332c25d
 def fit_shots(
     encoder:Encoder, head:AlignmentHead,
     texts,            # `ScratchText`, trained along, or a (C, E) tensor of frozen unit vectors
@@ -190,7 +189,7 @@ def fit_shots(
     if not np.isfinite(losses).all(): raise FloatingPointError("the loss of stage 2 is not finite: lower the learning rate")
     return losses
 
-# %% ../nbs/03_text_alignment.ipynb #98d49ddf
+# %% ../nbs/03_text_alignment.ipynb #ad7c7416
 @torch.inference_mode()
 def predict_blocks(
     encoder:Encoder, head:AlignmentHead,
@@ -211,14 +210,13 @@ def predict_blocks(
         want = centres[i:i + batch]
         centre = torch.minimum(want, limit - 1)
         pixels = want[:, None] + inner                                                                  # n, b², 2
-        with autocast(dev):
-            out = encoder(windows.gather(*centre.T))
-            if cfg.readout == "class": tokens = [x[:, :1] for x in out.values()]
-            else:
-                shift = ((want - centre) @ torch.tensor([w, 1], device=dev))[:, None]                   # blocks cut by the border
-                at = (places + shift).clamp(0, w * w - 1)
-                tokens = [take_tokens(x[:, 1:], at) for x in out.values()]
-            p = head(tokens, texts).float().softmax(-1)
+        out = encoder(windows.gather(*centre.T))
+        if cfg.readout == "class": tokens = [x[:, :1] for x in out.values()]
+        else:
+            shift = ((want - centre) @ torch.tensor([w, 1], device=dev))[:, None]                       # blocks cut by the border
+            at = (places + shift).clamp(0, w * w - 1)
+            tokens = [take_tokens(x[:, 1:], at) for x in out.values()]
+        p = head(tokens, texts).softmax(-1)                                                             # float32: the same map on every device
         inside = ((pixels >= 0) & (pixels < limit)).all(-1)
         rows, cols = pixels[inside].T.cpu()
         yield rows, cols, p[inside].cpu()

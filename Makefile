@@ -1,0 +1,54 @@
+# make demo — the main job on the built-in scene;  make test — every check;  make docs — the site (needs Quarto)
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test docs notebooks clean-checks lint pytest gpu
+
+ifdef UV
+new_venv = $(UV) venv -q --allow-existing $(VENV)
+install = $(UV) pip install -q --python $(BIN)/python
+else
+new_venv = $(PYTHON) -m venv $(VENV)
+install = $(BIN)/python -m pip install -q
+endif
+
+$(VENV)/.installed: settings.ini setup.py pyproject.toml
+	$(new_venv)
+	$(install) -e .
+	touch $@
+
+$(VENV)/.installed-dev: settings.ini setup.py pyproject.toml
+	$(new_venv)
+	$(install) -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/diffclip demo --out demo
+
+test: $(VENV)/.installed-dev lint clean-checks notebooks pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+# exported modules, README.md and cleaned notebooks are what the notebooks say
+clean-checks: $(VENV)/.installed-dev
+	$(BIN)/python tests/check_repository.py
+
+# every notebook runs, top to bottom, one at a time: two torch processes on two cores only slow each other
+notebooks: $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_test --n_workers 1 --timing
+
+pytest: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/gpu_check.py
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/nbdev_proc_nbs
+	cd _proc && quarto render --no-cache
+	rm -rf _docs && mv _proc/_docs _docs
