@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'FORMAT', 'Preset', 'choose_device', 'check_embeddings', 'DiffCLIP']
 
-# %% ../nbs/05_classifier.ipynb #e5c8d191
+# %% ../nbs/05_classifier.ipynb #9a77a7f9
 import copy, json, os, tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from .encoder import *
 from .mask_diffusion import *
 from .text_alignment import *
 
-# %% ../nbs/05_classifier.ipynb #5cf3f0c9
+# %% ../nbs/05_classifier.ipynb #b999004c
 @dataclass
 class Preset:
     "Sizes and schedules"
@@ -44,7 +44,7 @@ PRESETS = {
     "tiny": Preset(_light(64, 2), "mnf", _one_cycle(150, 96), replace(_GENTLE, steps=80), fit_untrained_lr=1e-3),
 }
 
-# %% ../nbs/05_classifier.ipynb #c60b1ff9
+# %% ../nbs/05_classifier.ipynb #ce6d7c85
 def choose_device(
     name="auto" # "auto": CUDA if there is one, else the CPU; or any torch device name
 ) -> torch.device:
@@ -66,7 +66,7 @@ def check_embeddings(
     if not a.isfinite().all() or (a.norm(dim=1) == 0).any(): raise InputError("text is an array with NaN, infinite or zero rows: each class needs a direction")
     return nn.functional.normalize(a, dim=1)
 
-# %% ../nbs/05_classifier.ipynb #af42423f
+# %% ../nbs/05_classifier.ipynb #8b1d5ef1
 class DiffCLIP:
     "Few-shot, language-driven classifier of multimodal scenes"
     def __init__(self,
@@ -104,7 +104,7 @@ class DiffCLIP:
     @property
     def bands(self): "Modality → input channels of the encoder"; return {k: len(a) for k, (_, a) in self.scaling.items()}
 
-# %% ../nbs/05_classifier.ipynb #333cd21a
+# %% ../nbs/05_classifier.ipynb #bf69b703
 @patch
 def pretrain(self:DiffCLIP,
     scene:Scene,          # any scene with the modalities of interest; its labels are not read
@@ -120,7 +120,7 @@ def pretrain(self:DiffCLIP,
     self.stage1.eval()
     return self
 
-# %% ../nbs/05_classifier.ipynb #562d4f39
+# %% ../nbs/05_classifier.ipynb #bd83f577
 def _check_train(scene, train, classes):
     "The shots' places (n, 2) and class indices (n,); labels are read nowhere else"
     if scene.labels is None: raise InputError("the scene has no labels to fit")
@@ -160,7 +160,7 @@ def fit(self:DiffCLIP,
     self.colors = {c: scene.colors[c] for c in self.classes if c in scene.colors}
     return self
 
-# %% ../nbs/05_classifier.ipynb #99c45460
+# %% ../nbs/05_classifier.ipynb #54709056
 @patch
 def _batches(self:DiffCLIP, scene, batch, progress):
     if self.head is None: raise InputError("the model has not been fitted: call fit(scene, split.train) first")
@@ -187,7 +187,7 @@ def predict_proba(self:DiffCLIP,
     for rows, cols, p in self._batches(scene, batch, progress): out[:, rows, cols] = p.T
     return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
 
-# %% ../nbs/05_classifier.ipynb #20492972
+# %% ../nbs/05_classifier.ipynb #728bca64
 FORMAT = 1  # of a saved model
 
 @patch
@@ -217,7 +217,7 @@ def save(self:DiffCLIP,
                 os.replace(f"{tmp}/{f}", path/f)
     except OSError as e: raise InputError(f"{path} cannot be written: {e.strerror or e}") from None
 
-# %% ../nbs/05_classifier.ipynb #95eb03cb
+# %% ../nbs/05_classifier.ipynb #2cd4e6f1
 def _read_saved(path):
     path = Path(path)
     for f in ("config.json", "model.safetensors"):

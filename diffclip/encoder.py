@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Stem', 'sincos_position', 'TimestepEmbedding', 'Attention', 'Block', 'Architecture', 'init_weights', 'Encoder']
 
-# %% ../nbs/01_encoder.ipynb #374c1205
+# %% ../nbs/01_encoder.ipynb #42adc9e5
 import math
 from dataclasses import dataclass
 from typing import Mapping
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 
-# %% ../nbs/01_encoder.ipynb #6d902c4c
+# %% ../nbs/01_encoder.ipynb #b39d1810
 class Stem(nn.Module):
     "A window (B, C, w, w) to one token per pixel (B, w², D)"
     def __init__(self,
@@ -33,7 +33,7 @@ class Stem(nn.Module):
     def forward(self, x:Tensor) -> Tensor:
         return self.embed(self.reduce(x)).flatten(2).mT  # B, N, D
 
-# %% ../nbs/01_encoder.ipynb #3ee29660
+# %% ../nbs/01_encoder.ipynb #424205f6
 def sincos_position(
     w:int,     # window side; tokens in row-major order
     width:int, # D, divisible by 4
@@ -45,7 +45,7 @@ def sincos_position(
     parts = [f(a.flatten()[:, None] * omega) for a in (x, y) for f in (torch.sin, torch.cos)]
     return torch.cat(parts, 1).float()
 
-# %% ../nbs/01_encoder.ipynb #e6968300
+# %% ../nbs/01_encoder.ipynb #bc2a433a
 class TimestepEmbedding(nn.Module):
     "A diffusion timestep (B,) to a vector (B, D)"
     def __init__(self, width:int, frequencies:int=256):
@@ -59,7 +59,7 @@ class TimestepEmbedding(nn.Module):
         angle = t[:, None].float() * omega
         return self.mlp(torch.cat([angle.cos(), angle.sin()], 1))
 
-# %% ../nbs/01_encoder.ipynb #3631cd7d
+# %% ../nbs/01_encoder.ipynb #4b4c0278
 class Attention(nn.Module):
     "Multi-head self-attention over the tokens of one window (B, N, D)"
     def __init__(self, width:int, heads:int):
@@ -84,7 +84,7 @@ class Block(nn.Module):
         x = x + self.attn(self.norm1(x))
         return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
 
-# %% ../nbs/01_encoder.ipynb #2a22296f
+# %% ../nbs/01_encoder.ipynb #fde0ea50
 @dataclass
 class Architecture:
     "Sizes of the encoder and its decoders; the defaults are the paper's"
@@ -105,7 +105,7 @@ def init_weights(m:nn.Module):
         nn.init.xavier_uniform_(m.weight)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
-# %% ../nbs/01_encoder.ipynb #05b85fc4
+# %% ../nbs/01_encoder.ipynb #ed40e842
 class Encoder(nn.Module):
     "The modality-shared encoder"
     def __init__(self,

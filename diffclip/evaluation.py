@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Report', 'evaluate', 'svm_map', 'plot_map']
 
-# %% ../nbs/04_evaluation.ipynb #9934e9ae
+# %% ../nbs/04_evaluation.ipynb #dfcf8f56
 import warnings
 from dataclasses import dataclass
 from html import escape
@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import matplotlib.pyplot as plt
-from sklearn import metrics
-from sklearn.svm import SVC
 from .data import *
 from .data import _size
 from fastcore.basics import patch
 
-# %% ../nbs/04_evaluation.ipynb #34b417d9
+# %% ../nbs/04_evaluation.ipynb #63e8ceac
 @dataclass
 class Report:
     "Scores of one map; shows itself in a notebook and prints as a table"
@@ -40,6 +38,7 @@ def evaluate(
     test=None,   # (H, W) bool: the pixels to score; default all labelled
 ) -> Report:
     "Score a map on the test pixels. Raises `InputError` where they don't fit"
+    from sklearn import metrics   # takes seconds: only where it is needed
     if scene.labels is None: raise InputError("the scene has no labels to compare the map with")
     labels, test = np.asarray(labels), scene.labels > 0 if test is None else np.asarray(test, bool)
     for name, a in (("the map", labels), ("the test mask", test)):
@@ -56,18 +55,19 @@ def evaluate(
     return Report(100 * metrics.accuracy_score(y, p), 100 * float(recall[n > 0].mean()), 100 * float(kappa), per_class,
                   metrics.confusion_matrix(y, p, labels=codes), scene.classes, int(test.sum()), int((~np.isin(p, codes)).sum()))
 
-# %% ../nbs/04_evaluation.ipynb #c7bcd648
+# %% ../nbs/04_evaluation.ipynb #0de8be92
 def svm_map(
     scene:Scene,
     train, # (H, W) bool: labels are read only here
 ) -> np.ndarray: # (H, W) class codes, 0 where there is no data
     "The map of a linear SVM (C = 1) on standardised raw bands, the simple baseline"
+    from sklearn.svm import SVC
     x = apply_scaling(scene, fit_scaling(scene))
     X = np.concatenate(list(x.values())).reshape(sum(map(len, x.values())), -1).T
     svm = SVC(kernel="linear").fit(X[train.ravel()], scene.labels[train])
     return np.where(scene.valid, svm.predict(X).reshape(scene.shape), 0)
 
-# %% ../nbs/04_evaluation.ipynb #752dea54
+# %% ../nbs/04_evaluation.ipynb #d5d694d7
 def _rows(self):
     return [(k, v["n"], f"{v['accuracy']:.1f}", f"{v['f1']:.1f}") for k, v in self.per_class.items()]
 
@@ -89,7 +89,7 @@ def _repr_html_(self:Report):
 @patch
 def __repr__(self:Report): return str(self)
 
-# %% ../nbs/04_evaluation.ipynb #ea7ad3b1
+# %% ../nbs/04_evaluation.ipynb #99934a0f
 @patch
 def plot(self:Report, ax=None):
     "The confusion matrix, rows in per cent of the true class"
@@ -104,7 +104,7 @@ def plot(self:Report, ax=None):
     ax.set_xticklabels(names, rotation=45, ha="right")
     return ax
 
-# %% ../nbs/04_evaluation.ipynb #41d1f14c
+# %% ../nbs/04_evaluation.ipynb #22fb567b
 def plot_map(
     scene:Scene,
     labels,          # (H, W) class codes of the map

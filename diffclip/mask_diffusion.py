@@ -6,7 +6,7 @@
 __all__ = ['noise_schedule', 'add_noise', 'random_mask', 'take_tokens', 'Decoder', 'mask_diffusion_loss', 'MaskDiffusion',
            'Pretraining', 'pixel_batches', 'crop_and_resize', 'make_optimizer', 'autocast', 'pretrain']
 
-# %% ../nbs/02_mask_diffusion.ipynb #60045394
+# %% ../nbs/02_mask_diffusion.ipynb #047c2636
 import math
 from dataclasses import dataclass
 from typing import Mapping
@@ -17,7 +17,7 @@ from torch import nn, Tensor
 from .data import Windows
 from .encoder import *
 
-# %% ../nbs/02_mask_diffusion.ipynb #4e411e7e
+# %% ../nbs/02_mask_diffusion.ipynb #1b850e72
 def noise_schedule(
     T:int=1000,    # timesteps
     first=1e-4, last=.02, # β at the first and last timestep, linear between
@@ -35,7 +35,7 @@ def add_noise(
     a = alphas_cumprod[t].view(-1, *[1] * (x0.ndim - 1))
     return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
-# %% ../nbs/02_mask_diffusion.ipynb #529338f5
+# %% ../nbs/02_mask_diffusion.ipynb #aaf1f790
 def random_mask(
     B:int, N:int,      # windows, tokens in each
     mask_ratio=.7,     # share hidden
@@ -54,7 +54,7 @@ def take_tokens(
     "The tokens at `keep`"
     return x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
 
-# %% ../nbs/02_mask_diffusion.ipynb #6934b9b3
+# %% ../nbs/02_mask_diffusion.ipynb #ccf82c05
 class Decoder(nn.Module):
     "Visible tokens (B, 1+n, D) to the whole window (B, C, w, w)"
     def __init__(self, bands:int, arch:Architecture):
@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         x = self.pixels(self.project(self.norm(x)))[:, 1:]           # B, N, hidden
         return self.expand(x.mT.unflatten(2, (self.window, self.window)))
 
-# %% ../nbs/02_mask_diffusion.ipynb #ef8694c2
+# %% ../nbs/02_mask_diffusion.ipynb #282096f0
 def mask_diffusion_loss(
     predicted:Mapping, clean:Mapping, # modality → (B, C, w, w)
     masks:Mapping,                    # modality → (B, N) bool, True where hidden
@@ -90,7 +90,7 @@ def mask_diffusion_loss(
                     + (error * (1 - hidden)).sum() / (1 - hidden).sum().clamp(min=1)
     return loss
 
-# %% ../nbs/02_mask_diffusion.ipynb #495cf784
+# %% ../nbs/02_mask_diffusion.ipynb #3e513092
 class MaskDiffusion(nn.Module):
     "Encoder and decoders of stage 1"
     def __init__(self,
@@ -125,7 +125,7 @@ class MaskDiffusion(nn.Module):
         predicted = self.forward_decoder(self.forward_encoder(noised, t, keep), keep)
         return mask_diffusion_loss(predicted, clean, masks, hidden_weight), predicted, noised, masks
 
-# %% ../nbs/02_mask_diffusion.ipynb #362531c6
+# %% ../nbs/02_mask_diffusion.ipynb #30a22f13
 @dataclass
 class Pretraining:
     "The schedule of stage 1; the defaults are the published ones"
@@ -151,7 +151,7 @@ def pixel_batches(
         yield rest[:batch]
         rest = rest[batch:]
 
-# %% ../nbs/02_mask_diffusion.ipynb #4a02f682
+# %% ../nbs/02_mask_diffusion.ipynb #2321eb96
 def crop_and_resize(x:Tensor, side:int) -> Tensor:
     "The central side×side pixels of windows (B, C, w, w), resized to w×w"
     w, o = x.shape[-1], (x.shape[-1] - side) // 2
@@ -175,7 +175,7 @@ def make_optimizer(
     if schedule == "steps": return opt, torch.optim.lr_scheduler.MultiStepLR(opt, [100 * epoch_steps, 131 * epoch_steps], .1)
     raise ValueError(f"schedule {schedule!r} is none of 'restarts', 'steps', 'onecycle'")
 
-# %% ../nbs/02_mask_diffusion.ipynb #ceefc3c1
+# %% ../nbs/02_mask_diffusion.ipynb #07636e7b
 def autocast(device):
     "bfloat16 where it is fast and exact enough: on CUDA devices that have it; float32 elsewhere"
     on = device.type == "cuda" and torch.cuda.is_bf16_supported()

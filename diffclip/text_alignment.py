@@ -6,7 +6,7 @@
 __all__ = ['TEMPLATES', 'class_prompts', 'ScratchText', 'parse_text', 'pretrained_text', 'AlignmentHead', 'alignment_loss',
            'Fitting', 'shot_tokens', 'fit_shots', 'predict_blocks']
 
-# %% ../nbs/03_text_alignment.ipynb #c341856b
+# %% ../nbs/03_text_alignment.ipynb #013c9f42
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from .data import InputError, Windows
 from .encoder import *
 from .mask_diffusion import *
 
-# %% ../nbs/03_text_alignment.ipynb #c4aec8a9
+# %% ../nbs/03_text_alignment.ipynb #dbf771ef
 TEMPLATES = ("a multimodal fusion patch of a {}.", "a patch of a {}.", "a fine grained patch of a {}.")
 
 def class_prompts(
@@ -29,7 +29,7 @@ def class_prompts(
     if template.count("{}") != 1: raise InputError(f"the prompt template {template!r} must hold {{}} once, for the class name")
     return [template.format(n) for n in names]
 
-# %% ../nbs/03_text_alignment.ipynb #e7c456c1
+# %% ../nbs/03_text_alignment.ipynb #f6c6bae1
 class ScratchText(nn.Module):
     "The published text tower: open_clip's transformer, 3 layers, width 128, random weights"
     def __init__(self,
@@ -50,7 +50,7 @@ class ScratchText(nn.Module):
         x = t.ln_final(x)[torch.arange(len(x), device=x.device), self.tokens.argmax(1)]
         return F.normalize(x @ t.text_projection, dim=-1)
 
-# %% ../nbs/03_text_alignment.ipynb #c1c48f36
+# %% ../nbs/03_text_alignment.ipynb #8f1d72a9
 def parse_text(
     spec:str # "scratch", "ARCH/TAG", "ARCH:/path", "hf-hub:org/name"
 ) -> tuple: # open_clip's (model name, pretrained)
@@ -86,7 +86,7 @@ def pretrained_text(
                          f"'ARCH:/path/to/weights', your own class vectors as an array, or text='scratch'") from e
     with torch.no_grad(): return F.normalize(model.encode_text(tokens).float(), dim=-1).cpu()
 
-# %% ../nbs/03_text_alignment.ipynb #2907a69a
+# %% ../nbs/03_text_alignment.ipynb #3955839a
 class AlignmentHead(nn.Module):
     "Tokens of all modalities to a unit vector in the text's space, and the logit scale"
     def __init__(self,
@@ -106,7 +106,7 @@ class AlignmentHead(nn.Module):
         features = F.normalize(self.project(torch.cat(list(tokens), -1)).float(), dim=-1)
         return self.logit_scale.exp() * features @ texts.to(features).T
 
-# %% ../nbs/03_text_alignment.ipynb #52e5930a
+# %% ../nbs/03_text_alignment.ipynb #f5fc0c41
 def alignment_loss(
     logits:Tensor, # (B, C)
     y:Tensor,      # (B,) class index of each image
@@ -118,7 +118,7 @@ def alignment_loss(
     per_class = -(share * logits.T.log_softmax(1)).sum(1)
     return (to_text + per_class[positive.any(1)].mean()) / 2
 
-# %% ../nbs/03_text_alignment.ipynb #43ce6431
+# %% ../nbs/03_text_alignment.ipynb #120f514f
 @dataclass
 class Fitting:
     "The schedule of stage 2; the defaults are the published ones"
@@ -155,7 +155,7 @@ def shot_tokens(
     visible = {m: take_tokens(x, order[m]) for m, x in encoder.embed(noised).items()}
     return [x[:, 1] for x in encoder.encode(visible, t).values()]
 
-# %% ../nbs/03_text_alignment.ipynb #e332c25d
+# %% ../nbs/03_text_alignment.ipynb #7ba698fd
 def fit_shots(
     encoder:Encoder, head:AlignmentHead,
     texts,            # `ScratchText`, trained along, or a (C, E) tensor of frozen unit vectors
@@ -189,7 +189,7 @@ def fit_shots(
     if not np.isfinite(losses).all(): raise FloatingPointError("the loss of stage 2 is not finite: lower the learning rate")
     return losses
 
-# %% ../nbs/03_text_alignment.ipynb #ad7c7416
+# %% ../nbs/03_text_alignment.ipynb #118638c0
 @torch.inference_mode()
 def predict_blocks(
     encoder:Encoder, head:AlignmentHead,
