@@ -12,7 +12,6 @@ from diffclip.data import InputError, Modality, Scene, open_raster, read_raster,
 DATA = Path(os.environ.get("DIFFCLIP_DATA") or Path(__file__).resolve().parents[2]/"shared/data")
 CRS, PLACE = rasterio.CRS.from_epsg(32633), rasterio.Affine(2, 0, 500000, 0, -2, 5000000)
 DTYPES = ("uint8", "int8", "uint16", "int16", ">u2", ">i2", "float32", "float64", ">f4", ">f8")
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*read with bands.*:UserWarning", "ignore::rasterio.errors.NotGeoreferencedWarning")
 many = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
