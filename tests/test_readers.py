@@ -1,5 +1,5 @@
 "Round trips: what another library wrote reads back equal, with its georeference, wavelengths and nodata"
-import os, warnings
+import os
 from pathlib import Path
 
 import h5py, numpy as np, pytest, rasterio, scipy.io
