@@ -9,7 +9,7 @@ __all__ = ['PALETTE', 'WAVELENGTHS', 'SYNTHETIC_CLASSES', 'SYNTHETIC_COLORS', 'R
            'read_scene', 'read_scene_file', 'mnf', 'fit_scaling', 'apply_scaling', 'Split', 'few_shot_split',
            'far_from', 'official_split', 'Windows']
 
-# %% ../nbs/00_data.ipynb #56543231
+# %% ../nbs/00_data.ipynb #0dd012b8
 import csv, difflib, json, math, os, re, warnings, zipfile, zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -33,11 +33,11 @@ from scipy.io.matlab import MatReadError
 from scipy.special import expit
 from spectral.io import envi
 
-# %% ../nbs/00_data.ipynb #748bc28e
+# %% ../nbs/00_data.ipynb #e606237c
 class InputError(ValueError):
     "The user's input is at fault; the message names the thing and the mend"
 
-# %% ../nbs/00_data.ipynb #4bc129b7
+# %% ../nbs/00_data.ipynb #d37f9826
 class Modality(np.ndarray):
     "A float32 array (C, H, W) that knows its bands: `wavelengths` in µm, `band_names`, `units`"
     def __new__(cls,
@@ -61,7 +61,7 @@ class Modality(np.ndarray):
         same = self.ndim == 3 and getattr(obj, "ndim", 0) == 3 and len(obj) == len(self)
         for name in ("wavelengths", "band_names", "units"): setattr(self, name, getattr(obj, name, None) if same else None)
 
-# %% ../nbs/00_data.ipynb #604be7d6
+# %% ../nbs/00_data.ipynb #a26f44d8
 # Paul Tol's "muted" scheme, made to be told apart by colour-blind readers, then his "light" one
 PALETTE = ("#332288", "#117733", "#44AA99", "#CC6677", "#882255", "#DDCC77", "#88CCEE", "#999933", "#AA4499", "#DDDDDD",
            "#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#99DDFF", "#44BB99", "#BBCC33", "#AAAA00", "#661100", "#6699CC")
@@ -72,7 +72,7 @@ def default_colors(
     "A colour for each class from `PALETTE`, repeated after 20 classes"
     return {c: PALETTE[i % len(PALETTE)] for i, c in enumerate(codes)}
 
-# %% ../nbs/00_data.ipynb #786f5e33
+# %% ../nbs/00_data.ipynb #d7de7677
 def _size(shape): return f"{shape[-2]}×{shape[-1]}"
 
 @dataclass
@@ -98,7 +98,7 @@ class Scene:
     @property
     def shape(self): "Rows and columns (H, W)"; return next(iter(self.modalities.values())).shape[1:]
 
-# %% ../nbs/00_data.ipynb #1ffdf627
+# %% ../nbs/00_data.ipynb #4c407c21
 @patch
 def _check_grid(self:Scene):
     first, shape = next(iter(self.modalities)), self.shape
@@ -116,7 +116,7 @@ def _check_grid(self:Scene):
                                  "declare them as nodata (`nodata=nan`), or repair the file")
     if not self.valid.any(): raise InputError("no pixel of the scene is valid: check the nodata value")
 
-# %% ../nbs/00_data.ipynb #59d8fa68
+# %% ../nbs/00_data.ipynb #a4d5ff30
 @patch
 def _check_labels(self:Scene):
     if self.labels is None:
@@ -140,7 +140,7 @@ def _check_labels(self:Scene):
         raise InputError(f"no valid pixel is labelled {', '.join(lost)}: remove the class, or check the codes; "
                          f"the labels hold {np.unique(labels).tolist()[:20]}")
 
-# %% ../nbs/00_data.ipynb #5365e0f4
+# %% ../nbs/00_data.ipynb #53b356ac
 def check_classes(
     classes # code → name
 ) -> dict: # the same, as int → str
@@ -158,7 +158,7 @@ def check_classes(
         out[c], seen[name] = name, c
     return out
 
-# %% ../nbs/00_data.ipynb #3e7b243e
+# %% ../nbs/00_data.ipynb #18f6abe6
 def _rgb_bands(m:Modality):
     "Indices of red, green, blue: by wavelength (0.65, 0.55, 0.45 µm) if known, else Sentinel-2's order, else a guess for 0.4–1 µm"
     C = len(m)
@@ -186,7 +186,7 @@ def rgb(self:Scene,
     m = self.modalities[modality]
     return stretch(m[list(bands) if bands is not None else _rgb_bands(m)], self.valid)
 
-# %% ../nbs/00_data.ipynb #44c19c1d
+# %% ../nbs/00_data.ipynb #4d6148f2
 def draw_labels(
     ax,      # matplotlib axes
     labels,  # (H, W) class codes; 0 is drawn white
@@ -225,7 +225,7 @@ def __repr__(self:Scene):
     n = 0 if self.labels is None else int((self.labels > 0).sum())
     return f"Scene {self.name!r}, {_size(self.shape)} pixels: {mods}; {len(self.classes)} classes, {n} labelled pixels" + (f"; {self.crs}" if self.crs else "")
 
-# %% ../nbs/00_data.ipynb #af13cd46
+# %% ../nbs/00_data.ipynb #826c746a
 WAVELENGTHS = np.linspace(.4, 2.4, 64).astype(np.float32)  # µm
 
 def _dip(w, centre, width, depth): return 1 - depth * np.exp(-.5 * ((w - centre) / width)**2)
@@ -253,7 +253,7 @@ def _bitumen(w, age=1.): return (.03 + .035 * age + .025 * age * w) * _dip(w, 1.
 def _tile(w, iron=1.):
     return (.05 + .28 * expit((w - .59) / .04) + .05 * w) * _dip(w, .5, .05, .25 * iron) * _dip(w, .87, .08, .2 * iron) * _dip(w, 2.2, .03, .12)
 
-# %% ../nbs/00_data.ipynb #ec8212ff
+# %% ../nbs/00_data.ipynb #1aeb09e6
 SYNTHETIC_CLASSES = {1: "water", 2: "trees", 3: "lawn", 4: "bare soil", 5: "concrete", 6: "flat roof", 7: "car park", 8: "tiled roof"}
 
 def _smooth(rng, n, sigma):
@@ -292,7 +292,7 @@ def _plan(rng, n):
     plan[np.abs(y - bank) < .055 * n + 1.5 * _smooth(rng, n, 8)] = 1
     return plan, np.where(ids > 0, ids, 1000 + cells + 100 * plan)
 
-# %% ../nbs/00_data.ipynb #7d35c44e
+# %% ../nbs/00_data.ipynb #e9cf1829
 _MATERIAL = {1: (_water, 1), 2: (_vegetation, 3), 3: (_vegetation, 3), 4: (_soil, 2), 5: (_concrete, 1), 6: (_bitumen, 1), 7: (_bitumen, 1), 8: (_tile, 1)}
 _INTENSITY = {1: .06, 2: .5, 3: .5, 4: .42, 5: .42, 6: .16, 7: .16, 8: .36}
 
@@ -329,7 +329,7 @@ def _illumination(rng, height):
     light = np.exp(.3 * _smooth(rng, n, 14) + .15 * rng.standard_normal((n, n)))
     return light * np.where(ndimage.gaussian_filter(shade.astype(float), .6) > .4, .55, 1)
 
-# %% ../nbs/00_data.ipynb #2756da32
+# %% ../nbs/00_data.ipynb #7fa3c56d
 def synthetic_scene(
     seed:int=0,   # another seed, another place
     size:int=160, # rows and columns
@@ -355,7 +355,7 @@ def synthetic_scene(
 
 SYNTHETIC_COLORS = {1: "#332288", 2: "#117733", 3: "#44AA99", 4: "#DDCC77", 5: "#DDDDDD", 6: "#882255", 7: "#88CCEE", 8: "#CC6677"}
 
-# %% ../nbs/00_data.ipynb #a056495e
+# %% ../nbs/00_data.ipynb #39b36755
 @dataclass
 class Raster:
     "One raster file in memory, with what is known of its place"
@@ -392,7 +392,7 @@ class RasterFile:
         n, s = 1 if b is None else self.array.shape[b], self.array.shape
         return (len(self.select) if self.select else n, s[r], s[c])
 
-# %% ../nbs/00_data.ipynb #2c0887dd
+# %% ../nbs/00_data.ipynb #47d8d27d
 def _float32(a, valid, path):
     "`a` as float32; raises `InputError` where a valid value would be another one"
     with np.errstate(over="ignore", invalid="ignore"): out = a.astype(np.float32)
@@ -434,7 +434,7 @@ def read_window(self:RasterFile,
         if v is not None: valid = valid & _is_data(a, v)
     return self._raster(_float32(a, valid, self.path), valid, r, c)
 
-# %% ../nbs/00_data.ipynb #936cf116
+# %% ../nbs/00_data.ipynb #f242eafe
 _READ_ERRORS = (RasterioIOError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
 
 def _brief(e): return (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
@@ -453,7 +453,7 @@ def _raster(self:RasterFile, a, valid, r, c):
     place = None if t is None else rasterio.Affine(t.a, t.b, t.c + c.start * t.a + r.start * t.b, t.d, t.e, t.f + c.start * t.d + r.start * t.e)
     return Raster(Modality(a, pick(self.wavelengths), pick(self.band_names), self.units), valid, self.crs, place, self.path)
 
-# %% ../nbs/00_data.ipynb #1598f0aa
+# %% ../nbs/00_data.ipynb #b12b8ac4
 def _readings(f):
     "The grids (H, W) that a file can have, by order of axes"
     s = f.array.shape
@@ -480,7 +480,7 @@ def _settle(files):
         why = "as the other rasters' grid is" if fits else "by its shape; other grids do not decide it"
         warnings.warn(f"{f.path}: read with bands {order}, {f.shape[0]} bands of {_size(f.shape)}, {why}; for the other way write {f.path}@{other}", stacklevel=3)
 
-# %% ../nbs/00_data.ipynb #d543e46a
+# %% ../nbs/00_data.ipynb #241bf996
 def _microns(values, units=None):
     "Wavelengths in µm: nanometres are converted; without a unit, values over 100 are taken for nanometres. None if they are not numbers"
     try: w = np.asarray([float(v) for v in np.ravel(values)])
@@ -506,7 +506,7 @@ def _quiet():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
-# %% ../nbs/00_data.ipynb #0c535dcd
+# %% ../nbs/00_data.ipynb #a91115b8
 def _place(src): return (src.crs, src.transform) if src.crs or not src.transform.is_identity else (None, None)
 
 def _open_gdal(path, key=None):
@@ -532,7 +532,7 @@ def _open_subdataset(path, key, found):
     if key is not None and key not in names: raise InputError(f"{path}: has no raster {key!r}, it has {', '.join(names)}")
     return _open_gdal(names[key] if key else found[0])
 
-# %% ../nbs/00_data.ipynb #531c5b99
+# %% ../nbs/00_data.ipynb #db786631
 def _envi_header(path):
     "The header of an ENVI binary or of itself; None for other files"
     p = Path(path)
@@ -556,7 +556,7 @@ def _open_envi(header, binary=None):
                                      f"has {has:,}: correct the header, or copy the binary again")
     return _envi_file(header, img, meta, C)
 
-# %% ../nbs/00_data.ipynb #5ef3e7e0
+# %% ../nbs/00_data.ipynb #5bb073db
 def _envi_file(header, img, meta, C):
     number = lambda k: None if k not in meta else _number(meta[k], f"{header}: {k}")
     listed = lambda k: meta[k] if isinstance(meta.get(k), list) and len(meta[k]) == C else None
@@ -577,7 +577,7 @@ def _number(v, what):
         return float(v)
     except (TypeError, ValueError): raise InputError(f"{what} is {v!r}: expected a number, or nan") from None
 
-# %% ../nbs/00_data.ipynb #b8ed9ef7
+# %% ../nbs/00_data.ipynb #daa432a8
 def _pick_array(path, found, key=None):
     "The array that `key` names in `found` (name → array), or the only raster. Raises `InputError` that lists the names"
     shape = lambda a: "×".join(map(str, a.shape))
@@ -604,7 +604,7 @@ def _array_file(path, found, key):
     f.wavelengths = _companion_wavelengths(found, name, f.array.shape)
     return f
 
-# %% ../nbs/00_data.ipynb #b6362905
+# %% ../nbs/00_data.ipynb #4ee4d6da
 def _walk_mat(v, name=""):
     "Name and value of every numeric array in what `scipy.io.loadmat` gives, through structs and cells"
     if isinstance(v, dict): items = [(k, x) for k, x in v.items() if not k.startswith("__")]
@@ -624,7 +624,7 @@ def _open_mat5(path, key=None):
     except (*_READ_ERRORS, MatReadError, MemoryError, UnicodeDecodeError) as e: raise InputError(f"{path}: cannot be read as a MATLAB file ({_brief(e)}); is it whole?") from None
     return _array_file(path, found, key)
 
-# %% ../nbs/00_data.ipynb #207aaa69
+# %% ../nbs/00_data.ipynb #7527ba71
 class _H5:
     "A dataset of an HDF5 file that is read when sliced; MATLAB's axes put right with `turned`"
     def __init__(self, path, ds, turned):
@@ -655,7 +655,7 @@ def _open_h5(path, key=None):
 
 def _open_mat(path, key=None): return (_open_h5 if h5py.is_hdf5(path) else _open_mat5)(path, key)
 
-# %% ../nbs/00_data.ipynb #70bd3622
+# %% ../nbs/00_data.ipynb #5786d1c0
 def _open_npy(path, key=None):
     if key is not None: raise InputError(f"{path}: holds one array without a name: leave {key!r} out")
     try: return RasterFile(path, np.load(path, mmap_mode="r", allow_pickle=False))
@@ -682,7 +682,7 @@ def _npz_header(z, info):
     if info.file_size > max(64 * 2**20, 200 * info.compress_size): raise ValueError(f"{info.filename} would grow from {info.compress_size:,} to {info.file_size:,} bytes; if that is meant, save it with np.save")
     return shape, dtype
 
-# %% ../nbs/00_data.ipynb #30525bd9
+# %% ../nbs/00_data.ipynb #0a58a2ee
 def _open_npz(path, key=None):
     found = {}
     try:
@@ -692,7 +692,7 @@ def _open_npz(path, key=None):
     except (*_READ_ERRORS, SyntaxError, NotImplementedError) as e: raise InputError(f"{path}: cannot be read as NumPy arrays ({_brief(e)}); save it again with np.savez") from None
     return _array_file(path, {k: a for k, a in found.items() if a.dtype.kind in "biufc"}, key)
 
-# %% ../nbs/00_data.ipynb #868e63cb
+# %% ../nbs/00_data.ipynb #f79d1118
 def _walk_zarr(zarr, node, name=""):
     "Name and array of every array in a Zarr group"
     if isinstance(node, zarr.Array): yield name or "array", node
@@ -721,7 +721,7 @@ def _open_zarr(path, key=None):
     f = _array_file(path, found, key)
     return _zarr_extras(f, found, {**dict(root.attrs), **dict(f.array.attrs)}, root)
 
-# %% ../nbs/00_data.ipynb #f803f1ee
+# %% ../nbs/00_data.ipynb #8e6116f9
 def _zarr_extras(f, found, attrs, root):
     "Fill in what the attributes of a Zarr array and of its group tell"
     f.order = f.order or _zarr_order(f.array)
@@ -739,7 +739,7 @@ def _zarr_extras(f, found, attrs, root):
     except (CRSError, TypeError, ValueError, AttributeError) as e: raise InputError(f"{f.path}: its georeference cannot be read ({_brief(e)}): correct the attributes crs and transform") from None
     return f
 
-# %% ../nbs/00_data.ipynb #83c8f970
+# %% ../nbs/00_data.ipynb #7188cdf2
 def _split_path(path):
     "'a.mat:x.y@last[1,3:5]' → ('a.mat', 'x.y', 'last', [1, 3, 4, 5], '[1,3:5]')"
     path, order, select, spec = str(path), None, None, ""
@@ -771,7 +771,7 @@ def _open_by_kind(path, key):
     by_suffix = {".mat": _open_mat, ".h5": _open_h5, ".hdf5": _open_h5, ".npy": _open_npy, ".npz": _open_npz}
     return by_suffix.get(p.suffix.lower(), _open_gdal)(path, key)
 
-# %% ../nbs/00_data.ipynb #537e4848
+# %% ../nbs/00_data.ipynb #b170ab23
 def _open_named(file, key, spec):
     "Open `file`; a band selection after a key may also be part of the key, as a cell of an array is named c[0]. Returns the file, and whether it was"
     if key and spec:
@@ -797,7 +797,7 @@ def open_raster(
         f.select = select
     return f
 
-# %% ../nbs/00_data.ipynb #89dcb2a0
+# %% ../nbs/00_data.ipynb #5c9206a1
 def read_raster(
     path,        # as for `open_raster`
     key=None,    # the array's name, for files with several
@@ -807,7 +807,7 @@ def read_raster(
     "Read a raster of any kind. Raises `FileNotFoundError`, or `InputError` that says what is wrong with the file"
     return open_raster(path, key, bands).read_window(nodata=nodata)
 
-# %% ../nbs/00_data.ipynb #7143f0d8
+# %% ../nbs/00_data.ipynb #7dc6bd22
 def read_classes(
     path # CSV file: `code,name`, one class a line; a header line and further columns are ignored
 ) -> dict: # code → name
@@ -826,7 +826,7 @@ def read_classes(
     try: return check_classes(out)
     except InputError as e: raise InputError(f"{path}: {e}") from None
 
-# %% ../nbs/00_data.ipynb #f13342de
+# %% ../nbs/00_data.ipynb #543b31fd
 def _describe_bands(dst, m:Modality):
     "Store wavelengths (tags, as GDAL's ENVI driver names them), band names and units"
     for i in range(len(m)):
@@ -879,7 +879,7 @@ def map_classes(
     with rasterio.open(path) as src: tags = src.tags(1)
     return {int(k[6:]): v for k, v in sorted(tags.items(), key=lambda kv: (len(kv[0]), kv[0])) if k.startswith("class_") and k[6:].isdigit()}
 
-# %% ../nbs/00_data.ipynb #ee759777
+# %% ../nbs/00_data.ipynb #b65d9c3e
 RESAMPLING = ("nearest", "bilinear", "cubic")
 
 def _check_same_grid(a:Raster, b:Raster):
@@ -910,7 +910,7 @@ def _warp(r:Raster, like:Raster, how:str) -> Raster:
     m = r.data
     return replace(r, data=Modality(np.where(valid, out, 0), m.wavelengths, m.band_names, m.units), valid=valid, crs=like.crs, transform=like.transform)
 
-# %% ../nbs/00_data.ipynb #160502fd
+# %% ../nbs/00_data.ipynb #99073ff7
 def _fit(r, like, how):
     "`r` on the grid of `like`: as it is, or warped if it must be and may be"
     if how is None: _check_same_grid(like, r)
@@ -928,7 +928,7 @@ def _codes(r:Raster) -> np.ndarray:
 
 
 
-# %% ../nbs/00_data.ipynb #73a4ea1a
+# %% ../nbs/00_data.ipynb #16b9dc33
 _SPEC = ("file", "key", "bands", "nodata", "wavelengths", "band_names", "units")
 
 def _open_modality(spec):
@@ -959,7 +959,7 @@ def _check_arguments(modalities, labels, nodata, resample):
     if isinstance(labels, Mapping) and set(labels) != {"train", "test"}: raise InputError(f"labels: one file, or a training and a test file as train and test; got {', '.join(map(str, labels)) or 'nothing'}")
     if isinstance(nodata, Mapping) and (odd := [k for k in nodata if k not in modalities]): raise InputError(f"nodata: there is no modality {odd[0]!r}; there is {', '.join(modalities)}")
 
-# %% ../nbs/00_data.ipynb #abfde6c0
+# %% ../nbs/00_data.ipynb #82a278b2
 def read_scene(
     modalities,      # name → path as for `open_raster` (or a mapping file, key, bands, nodata, wavelengths, band_names, units), in the order the model shall see them; or the path of a scene file (YAML)
     labels=None,     # path of the label raster: one band of class codes, 0 = unlabelled; or {"train": path, "test": path}
@@ -988,7 +988,7 @@ def read_scene(
     if split: scene.split = replace(split, train=split.train & (scene.labels > 0), test=split.test & (scene.labels > 0))
     return scene
 
-# %% ../nbs/00_data.ipynb #12fdcd3b
+# %% ../nbs/00_data.ipynb #d1122c54
 _SCENE_KEYS = ("name", "modalities", "labels", "classes", "nodata", "resample")
 
 def _relative(path, value, what):
@@ -1023,7 +1023,7 @@ class _UniqueLoader(yaml.SafeLoader):
         if twice := [k for i, k in enumerate(keys) if k in keys[:i]]: raise yaml.YAMLError(f"the key {twice[0]!r} is given twice, line {node.start_mark.line + 1}")
         return super().construct_mapping(node, deep)
 
-# %% ../nbs/00_data.ipynb #6d61c768
+# %% ../nbs/00_data.ipynb #66610289
 def _yaml_modality(path, k, spec):
     "One entry of `modalities:` with its paths resolved"
     if not isinstance(spec, dict): return _relative(path, spec, f"modality {k}")
@@ -1052,7 +1052,7 @@ def _yaml_classes(path, d):
     try: return check_classes(names), {int(c): v for c, v in colors.items()}
     except InputError as e: raise InputError(f"{path}: {e}") from None
 
-# %% ../nbs/00_data.ipynb #dda7c047
+# %% ../nbs/00_data.ipynb #4dd940ed
 def read_scene_file(
     path # YAML with `modalities`, and as needed `name`, `labels`, `classes`, `nodata`, `resample`
 ) -> dict: # the arguments of `read_scene`, paths made relative to the file
@@ -1074,7 +1074,7 @@ def read_scene_file(
         out["resample"] = d["resample"]
     return out
 
-# %% ../nbs/00_data.ipynb #348c17ff
+# %% ../nbs/00_data.ipynb #a1d081c1
 @patch
 def save_yaml(self:Scene,
     path,            # scene file to write; the rasters go beside it, as <stem>_<modality>.tif
@@ -1104,7 +1104,7 @@ def save_yaml(self:Scene,
         with suppress(OSError): part.unlink(missing_ok=True)
     return path
 
-# %% ../nbs/00_data.ipynb #b7eb26a6
+# %% ../nbs/00_data.ipynb #6294be71
 def _neighbour_differences(x, valid, lag=1):
     "Differences of valid pixels (C, H, W) to their right and lower neighbours (n, C), without the largest fifth, which cross borders"
     pairs = ((np.s_[:, lag:], np.s_[:, :-lag]), (np.s_[lag:, :], np.s_[:-lag, :]))
@@ -1128,7 +1128,7 @@ def mnf(
     a = (v * np.maximum(lam, 1e-6)**-temper).T
     return a / np.sqrt(((a @ z)**2).mean())
 
-# %% ../nbs/00_data.ipynb #eceeeff2
+# %% ../nbs/00_data.ipynb #9f053981
 def fit_scaling(
     scene:Scene,     # read: valid pixels, no labels
     kind="standard", # "standard", "minmax" or "mnf"
@@ -1148,7 +1148,7 @@ def fit_scaling(
         out[k] = lo.astype(np.float32), a.astype(np.float32)
     return out
 
-# %% ../nbs/00_data.ipynb #05396601
+# %% ../nbs/00_data.ipynb #92dc2184
 def apply_scaling(
     scene:Scene,  # the modalities that `scaling` names, with as many bands
     scaling:dict, # from `fit_scaling`
@@ -1165,7 +1165,7 @@ def apply_scaling(
         out[k] = np.tensordot(a, x, 1).astype(np.float32)
     return out
 
-# %% ../nbs/00_data.ipynb #2348a4f8
+# %% ../nbs/00_data.ipynb #30bae062
 @dataclass
 class Split:
     "Which pixels are trained on and which are tested on"
@@ -1200,7 +1200,7 @@ def few_shot_split(
     train, test = _disjoint(rng, scene, shots, margin)
     return Split(train, test, shots, seed, strategy, margin)
 
-# %% ../nbs/00_data.ipynb #f6148bac
+# %% ../nbs/00_data.ipynb #e19fb223
 def far_from(
     train,      # (H, W) bool
     margin:int, # pixels
@@ -1236,7 +1236,7 @@ def _disjoint(rng, scene, shots, margin, tries=12):
     raise InputError(f"no disjoint split found that leaves half of every class for the test, at {shots} shots and a margin of {margin} pixels; "
                      f"the best leaves {', '.join(f'{n}: {r}' for n, r in remain.items())}. Use fewer shots, a smaller margin, or strategy='random'")
 
-# %% ../nbs/00_data.ipynb #e66d0958
+# %% ../nbs/00_data.ipynb #007508e9
 def official_split(
     train, # (H, W) class codes of the training pixels, 0 elsewhere
     test,  # (H, W) class codes of the test pixels, 0 elsewhere
@@ -1252,7 +1252,7 @@ def official_split(
         if not (a > 0).any(): raise InputError(f"{name}: the {which} labels hold no labelled pixel: check the file")
     return np.where(train > 0, train, test), Split(train > 0, (test > 0) & (train <= 0), 0, 0, "official")
 
-# %% ../nbs/00_data.ipynb #7f8509cc
+# %% ../nbs/00_data.ipynb #ddd12df6
 class Windows:
     "The windows of a scene, cut on the device by indexing"
     def __init__(self,

@@ -6,7 +6,7 @@
 __all__ = ['DATASETS', 'TERRAMIND_URL', 'TERRAMIND_SHA256', 'LULC', 'S2_BANDS', 'Dataset', 'datasets_table', 'default_root',
            'Exam', 'read_mrnet', 'find_dataset', 'load_dataset']
 
-# %% ../nbs/06_datasets.ipynb #5000c3ca
+# %% ../nbs/06_datasets.ipynb #9baef458
 import csv, importlib, os, socket, sys, warnings
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from .data import *
 from .data import _brief, _microns
 from fastcore.basics import patch
 
-# %% ../nbs/06_datasets.ipynb #47213be5
+# %% ../nbs/06_datasets.ipynb #51896d17
 @dataclass(frozen=True)
 class Dataset:
     "What is known of a benchmark before it is fetched"
@@ -54,7 +54,7 @@ DATASETS = {d.name: d for d in (
             "yes", _NO_LICENCE, "Okujeni et al. 2016, doi 10.5880/enmap.2016.002", "https://github.com/oucailab/DCMNet", "fetch_berlin_ouc", "berlin-ouc"),
 )}
 
-# %% ../nbs/06_datasets.ipynb #978c2624
+# %% ../nbs/06_datasets.ipynb #f3d1f3ae
 TERRAMIND_URL = "https://raw.githubusercontent.com/IBM/terramind/8090b5cf93fa3d292729f3ef3b28d3c2a2b36d58/examples/"
 TERRAMIND_SHA256 = {   # tile → file → SHA-256
     "433D_629L_3_1": {"S2L2A": "b8a74c697b07aed11bfe4328329ee7390f246d390d99172485d63d6f04863dd7", "S1RTC": "dee91ed165d215806c55610d3f1c2de0776221ad4d35da0889ef61d7f08e1941",
@@ -67,7 +67,7 @@ DATASETS.update({f"terramind/{t}": Dataset(f"terramind/{t}", f"Sentinel tile {t}
 DATASETS["mrnet"] = Dataset("mrnet", "MRNet (knee MRI)", (1250,), {"axial": 1, "coronal": 1, "sagittal": 1}, _numbered("abnormal, acl, meniscus"), "1,130 / 120 exams",
                             "Stanford research use agreement", "Bien et al. 2018, doi 10.1371/journal.pmed.1002699", "https://stanfordmlgroup.github.io/competitions/mrnet/")
 
-# %% ../nbs/06_datasets.ipynb #8c547ceb
+# %% ../nbs/06_datasets.ipynb #52108486
 def datasets_table() -> str: # Markdown
     "All data sets in one table: size, bands, classes, official split, licence, citation, homepage"
     head = ("name", "size", "bands", "classes", "train / test", "licence", "citation", "homepage")
@@ -75,7 +75,7 @@ def datasets_table() -> str: # Markdown
              d.licence, d.citation, f"[{d.title}]({d.homepage})") for d in DATASETS.values()]
     return "\n".join("| " + " | ".join(r) + " |" for r in (head, ("---",) * len(head), *rows))
 
-# %% ../nbs/06_datasets.ipynb #b70b8d0e
+# %% ../nbs/06_datasets.ipynb #6f7002d4
 def default_root() -> Path:
     "The user's cache folder, or the environment variable DIFFCLIP_CACHE"
     return Path(os.environ.get("DIFFCLIP_CACHE") or pooch.os_cache("diffclip"))
@@ -109,7 +109,7 @@ def _fetch(d:Dataset, root:Path):
         raise InputError(f"{d.name}: could not be fetched to {root} ({_brief(e)}). No server answered with the file of the known SHA-256, or a file there was changed: "
                          f"try again later, or download it from {d.homepage} and put it at {zipped}") from None
 
-# %% ../nbs/06_datasets.ipynb #74435f28
+# %% ../nbs/06_datasets.ipynb #95e8ebca
 def _dense(a):
     "Sparse or dense labels → (H, W) int; a point that is listed twice counts once, −1 is unlabelled"
     if hasattr(a, "tocoo"):
@@ -133,7 +133,7 @@ def _scene(d:Dataset, got) -> Scene:
     valid = np.logical_and.reduce([np.isfinite(m).all(0) for m in mods.values()])
     return Scene(mods, np.asarray(labels), d.classes, valid, name=d.title, split=split)
 
-# %% ../nbs/06_datasets.ipynb #04cd47fa
+# %% ../nbs/06_datasets.ipynb #f7df8ff1
 S2_BANDS = dict(zip("B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12".split(), (.4427, .4924, .5598, .6646, .7041, .7405, .7828, .8328, .8647, .9451, 1.6137, 2.2024)))   # centres in µm, Sentinel-2A
 
 def _fetch_tile(tile, root:Path):
@@ -157,7 +157,7 @@ def _load_tile(tile, root):
         warnings.filterwarnings("ignore", "label codes")   # small classes are left out on purpose
         return read_scene(mods, paths["LULC"], classes, name=f"Sentinel tile {tile}")
 
-# %% ../nbs/06_datasets.ipynb #c04c5985
+# %% ../nbs/06_datasets.ipynb #c0de93db
 @dataclass
 class Exam:
     "One knee: three stacks of slices, and what the radiologists found"
@@ -185,7 +185,7 @@ def _mrnet_labels(path):
         out[row[0].strip()] = row[1].strip() == "1"
     return out
 
-# %% ../nbs/06_datasets.ipynb #1d6597e1
+# %% ../nbs/06_datasets.ipynb #53d3fab6
 def read_mrnet(
     root,          # folder MRNet-v1.0, with train/, valid/ and the CSV files
     part="train",  # "train" or "valid"
@@ -203,7 +203,7 @@ def read_mrnet(
             if not p.exists(): raise FileNotFoundError(f"{p}: no such file; unpack the archive again")
     return exams
 
-# %% ../nbs/06_datasets.ipynb #7aa5ee7e
+# %% ../nbs/06_datasets.ipynb #22287431
 def find_dataset(name) -> Dataset:
     "What is known of a data set; raises `InputError` that lists the names"
     if name in DATASETS: return DATASETS[name]
