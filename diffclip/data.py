@@ -532,6 +532,23 @@ def _open_subdataset(path, key, found):
     if key is not None and key not in names: raise InputError(f"{path}: has no raster {key!r}, it has {', '.join(names)}")
     return _open_gdal(names[key] if key else found[0])
 
+# %% ../nbs/00_data.ipynb #7b7fa2a7
+class _Mapped:
+    "An array in a mapped file, read a part at a time along the axis that is stored first"
+    def __init__(self, make, axes):   # make() → memory map; axes: its axes in our order
+        a = make().transpose(axes)
+        self.make, self.axes, self.shape, self.dtype, self.ndim = make, tuple(axes), a.shape, a.dtype, a.ndim
+    def __getitem__(self, i):
+        spans = [s.indices(n) for s, n in zip(i, self.shape)]
+        out, k = np.empty([stop - start for start, stop, _ in spans], self.dtype), self.axes.index(0)
+        per_index = math.prod(self.shape) // self.shape[k] * self.dtype.itemsize
+        step = max(1, 2**24 // max(per_index, 1))
+        for at in range(0, out.shape[k], step):
+            part = [slice(start, stop) for start, stop, _ in spans]
+            part[k] = slice(spans[k][0] + at, min(spans[k][0] + at + step, spans[k][1]))
+            out[(slice(None),) * k + (slice(at, at + step),)] = self.make().transpose(self.axes)[tuple(part)]
+        return out
+
 # %% ../nbs/00_data.ipynb #db786631
 def _envi_header(path):
     "The header of an ENVI binary or of itself; None for other files"
@@ -556,7 +573,7 @@ def _open_envi(header, binary=None):
                                      f"has {has:,}: correct the header, or copy the binary again")
     return _envi_file(header, img, meta, C)
 
-# %% ../nbs/00_data.ipynb #5bb073db
+# %% ../nbs/00_data.ipynb #75973543
 def _envi_file(header, img, meta, C):
     number = lambda k: None if k not in meta else _number(meta[k], f"{header}: {k}")
     listed = lambda k: meta[k] if isinstance(meta.get(k), list) and len(meta[k]) == C else None
@@ -567,7 +584,8 @@ def _envi_file(header, img, meta, C):
     with suppress(RasterioIOError, CPLE_BaseError), _quiet():
         with rasterio.open(img.filename) as src: place = _place(src)
     if names and len(set(names)) < C: names = None
-    return RasterFile(str(header), img.open_memmap(interleave="bip"), "last", number("data ignore value"), scale, waves, names,
+    axes = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}[meta["interleave"].lower()]   # bands, rows, columns
+    return RasterFile(str(header), _Mapped(lambda: img.open_memmap(interleave="source"), axes), "first", number("data ignore value"), scale, waves, names,
                       meta.get("data units") or ("reflectance" if scale != 1 else None), *place)
 
 def _number(v, what):
@@ -655,10 +673,13 @@ def _open_h5(path, key=None):
 
 def _open_mat(path, key=None): return (_open_h5 if h5py.is_hdf5(path) else _open_mat5)(path, key)
 
-# %% ../nbs/00_data.ipynb #5786d1c0
+# %% ../nbs/00_data.ipynb #2dcacf8c
 def _open_npy(path, key=None):
     if key is not None: raise InputError(f"{path}: holds one array without a name: leave {key!r} out")
-    try: return RasterFile(path, np.load(path, mmap_mode="r", allow_pickle=False))
+    make = lambda: np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        a = make()
+        return RasterFile(path, _Mapped(lambda: make().T, range(a.ndim)[::-1]) if a.flags.f_contiguous and a.ndim > 1 else _Mapped(make, range(a.ndim)))
     except InputError: raise
     except (*_READ_ERRORS, SyntaxError) as e:
         if "Python objects" in str(e): raise InputError(f"{path}: holds Python objects, which are never loaded: save it again as a numeric array") from None
