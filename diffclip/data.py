@@ -355,12 +355,13 @@ def synthetic_scene(
 
 SYNTHETIC_COLORS = {1: "#332288", 2: "#117733", 3: "#44AA99", 4: "#DDCC77", 5: "#DDDDDD", 6: "#882255", 7: "#88CCEE", 8: "#CC6677"}
 
-# %% ../nbs/00_data.ipynb #39b36755
+# %% ../nbs/00_data.ipynb #d4ec970f
 @dataclass
 class Raster:
     "One raster file in memory, with what is known of its place"
     data: Modality; valid: np.ndarray; crs: object = None; transform: object = None; path: str = ""
 
+# %% ../nbs/00_data.ipynb #a66a97f5
 _ORDERS = {"single": (None, 0, 1), "first": (0, 1, 2), "last": (2, 0, 1)}   # which axes of the file are bands, rows, columns
 
 @dataclass
@@ -392,7 +393,7 @@ class RasterFile:
         n, s = 1 if b is None else self.array.shape[b], self.array.shape
         return (len(self.select) if self.select else n, s[r], s[c])
 
-# %% ../nbs/00_data.ipynb #47d8d27d
+# %% ../nbs/00_data.ipynb #22fdb30b
 def _float32(a, valid, path):
     "`a` as float32; raises `InputError` where a valid value would be another one"
     with np.errstate(over="ignore", invalid="ignore"): out = a.astype(np.float32)
@@ -411,6 +412,7 @@ def _bounds(span, n, what, path):
 
 def _is_data(a, nodata): return (np.isfinite(a) if np.isnan(nodata) else a != nodata).all(0)
 
+# %% ../nbs/00_data.ipynb #38386199
 @patch
 def read_window(self:RasterFile,
     rows=None,   # (start, stop), from 0, stop excluded; default all
@@ -847,7 +849,7 @@ def read_classes(
     try: return check_classes(out)
     except InputError as e: raise InputError(f"{path}: {e}") from None
 
-# %% ../nbs/00_data.ipynb #543b31fd
+# %% ../nbs/00_data.ipynb #22367ec9
 def _describe_bands(dst, m:Modality):
     "Store wavelengths (tags, as GDAL's ENVI driver names them), band names and units"
     for i in range(len(m)):
@@ -855,6 +857,7 @@ def _describe_bands(dst, m:Modality):
         if m.band_names: dst.set_band_description(i + 1, str(m.band_names[i]))
         if m.units: dst.set_band_unit(i + 1, m.units)
 
+# %% ../nbs/00_data.ipynb #378d8ce2
 def write_raster(
     path,            # GeoTIFF to write
     data,            # (C, H, W) or (H, W); a `Modality` takes its wavelengths, band names and units along
@@ -900,7 +903,7 @@ def map_classes(
     with rasterio.open(path) as src: tags = src.tags(1)
     return {int(k[6:]): v for k, v in sorted(tags.items(), key=lambda kv: (len(kv[0]), kv[0])) if k.startswith("class_") and k[6:].isdigit()}
 
-# %% ../nbs/00_data.ipynb #b65d9c3e
+# %% ../nbs/00_data.ipynb #48303085
 RESAMPLING = ("nearest", "bilinear", "cubic")
 
 def _check_same_grid(a:Raster, b:Raster):
@@ -911,10 +914,12 @@ def _check_same_grid(a:Raster, b:Raster):
         raise InputError(f"{b.path} is {_size(sb)}, {a.path} is {_size(sa)}: {hint}bring both to one grid ({mend})")
     if a.crs and b.crs and a.crs != b.crs: raise InputError(f"{b.path} is in {b.crs}, {a.path} in {a.crs}: reproject one of them (resample=\"bilinear\", or gdalwarp -t_srs)")
     if a.transform and b.transform:
-        (h, w), inv = sa[1:], ~a.transform
-        off = max(np.hypot(*(np.array(inv * (b.transform * p)) - p)) for p in ((0, 0), (w, 0), (0, h), (w, h)))
+        corners = np.array([(0, 0, 1), (sa[2], 0, 1), (0, sa[1], 1), (sa[2], sa[1], 1)], float).T
+        ta, tb = (np.reshape(tuple(t)[:9], (3, 3)) for t in (a.transform, b.transform))
+        off = np.hypot(*(np.linalg.solve(ta, tb @ corners) - corners)[:2]).max()
         if off > .01: raise InputError(f"{b.path} lies {off:.2f} pixels off the grid of {a.path}: bring both to one grid (resample=\"bilinear\", or gdalwarp -te -tr)")
 
+# %% ../nbs/00_data.ipynb #3269e9c2
 def _warp(r:Raster, like:Raster, how:str) -> Raster:
     "`r` on the grid of `like`. Raises `InputError` where one of them does not know its place, or they do not meet"
     for x in (like, r):

@@ -6,16 +6,15 @@
 __all__ = ['DATASETS', 'TERRAMIND_URL', 'TERRAMIND_SHA256', 'LULC', 'S2_BANDS', 'Dataset', 'datasets_table', 'default_root',
            'Exam', 'read_mrnet', 'find_dataset', 'load_dataset']
 
-# %% ../nbs/06_datasets.ipynb #9baef458
+# %% ../nbs/06_datasets.ipynb #122f55bc
 import csv, importlib, os, socket, sys, warnings
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np, pooch
 from .data import *
 from .data import _brief, _microns
-from fastcore.basics import patch
 
 # %% ../nbs/06_datasets.ipynb #51896d17
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import h5py, numpy as np, pytest, rasterio, scipy.io
 from hypothesis import HealthCheck, given, settings, strategies as st
-from rasterio.errors import NotGeoreferencedWarning
 from spectral.io import envi
 
 from diffclip.data import InputError, Modality, Scene, open_raster, read_raster, read_scene, write_raster
