@@ -9,10 +9,10 @@ __all__ = ['PALETTE', 'WAVELENGTHS', 'SYNTHETIC_CLASSES', 'SYNTHETIC_COLORS', 'R
            'read_scene', 'read_scene_file', 'mnf', 'fit_scaling', 'apply_scaling', 'Split', 'few_shot_split',
            'far_from', 'official_split', 'Windows']
 
-# %% ../nbs/00_data.ipynb #0dd012b8
+# %% ../nbs/00_data.ipynb #8577cedc
 import csv, difflib, json, math, os, re, warnings, zipfile, zlib
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Mapping
 
