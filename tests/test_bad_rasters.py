@@ -191,3 +191,32 @@ def test_one_message_that_names_the_file_and_the_mend(name, tmp_path, monkeypatc
 
 
 def test_there_are_enough(): assert len(CASES) >= 60
+
+
+COMMANDS = {
+    "truncated tif": (lambda d: [tif(d/"a.tif", np.random.default_rng(0).random((4, 99, 99))), cut(d/"a.tif"), (d/"c.csv").write_text("1,x\n2,y\n")],
+                      "train --modality a=a.tif --labels a.tif --classes c.csv --out run", "a.tif"),
+    "no options": (lambda d: None, "train --out run", "--modality"),
+    "yaml unknown key": (yaml(A + "label: labels.tif"), "train scene.yaml --out run", "scene.yaml"),
+    "yaml without labels": (yaml(A), "train scene.yaml --out run", "scene.yaml"),
+    "yaml and modality": (yaml(A), "train scene.yaml --modality a=a.tif --out run", "--modality"),
+    "yaml missing": (lambda d: None, "train scene.yaml --out run", "scene.yaml"),
+    "no official split": (yaml(A + "labels: labels.tif\nclasses: {1: x, 2: y}"), "train scene.yaml --strategy official --out run", "official"),
+    "no such resampling": (yaml(A + "labels: labels.tif"), "train scene.yaml --resample best --out run", "best"),
+    "no such data set": (lambda d: None, "datasets fetch huston", "huston"),
+    "fetch over a file": (yaml(A), "datasets fetch trento --out scene.yaml", "scene.yaml"),
+    "exams as a scene": (lambda d: None, "datasets fetch mrnet --out x.yaml", "mrnet"),
+}
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_exits_with_2_and_one_message(name, tmp_path, monkeypatch, capsys):
+    from diffclip import cli
+    prepare, command, thing = COMMANDS[name]
+    prepare(tmp_path)
+    before = tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["diffclip", *command.split()])
+    with pytest.raises(SystemExit) as e: cli.main()
+    said = capsys.readouterr()
+    assert e.value.code == 2 and thing in said.err and "Traceback" not in said.err and len(said.err.strip().splitlines()) == 1, said
+    assert tree(tmp_path) == before

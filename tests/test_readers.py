@@ -266,3 +266,30 @@ def test_real_sentinel():
     s = read_scene({"optical": folder/"S2L2A.tif", "sar": folder/"S1RTC.tif", "dem": folder/"DEM.tif"}, folder/"LULC.tif", {1: "water", 2: "trees", 3: "flooded", 4: "crops", 5: "built", 9: "rangeland"})
     assert {k: len(m) for k, m in s.modalities.items()} == {"optical": 12, "sar": 2, "dem": 1} and s.crs.to_epsg() == 32718
     assert [int((s.labels == c).sum()) for c in s.classes] == [3127, 10396, 90, 21213, 11742, 3608]
+
+
+def test_official_split_survives_save_yaml(tmp_path):
+    rows = np.mgrid[:20, :30][0]
+    np.save(tmp_path/"a.npy", np.random.default_rng(0).random((3, 20, 30)))
+    np.save(tmp_path/"train.npy", (rows % 2 + 1) * (rows < 6)); np.save(tmp_path/"test.npy", (rows % 2 + 1) * (rows > 9))
+    s = read_scene({"a": tmp_path/"a.npy"}, {"train": tmp_path/"train.npy", "test": tmp_path/"test.npy"}, {1: "even", 2: "odd"})
+    assert s.split.strategy == "official" and not (s.split.train & s.split.test).any()
+    again = read_scene(s.save_yaml(tmp_path/"s.yaml"))
+    np.testing.assert_array_equal(again.split.train, rows < 6); np.testing.assert_array_equal(again.split.test, rows > 9); np.testing.assert_array_equal(again.labels, s.labels)
+    s.save_yaml(tmp_path/"s.yaml", overwrite=True)
+
+
+def test_official_split_on_the_command_line(tmp_path, monkeypatch, capsys):
+    import json
+    from diffclip import cli
+    rows, rng = np.mgrid[:24, :26][0], np.random.default_rng(0)
+    labels = np.mgrid[:24, :26][1] // 13 + 1
+    np.save(tmp_path/"a.npy", labels + .3 * rng.standard_normal((3, 24, 26)))
+    np.save(tmp_path/"train.npy", labels * (rows < 2)); np.save(tmp_path/"test.npy", labels * (rows > 9))
+    (tmp_path/"s.yaml").write_text("modalities: {a: a.npy}\nlabels: {train: train.npy, test: test.npy}\nclasses: {1: west, 2: east}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", "diffclip train s.yaml --strategy official --preset tiny --steps 2 --device cpu --out run".split())
+    try: cli.main()
+    except SystemExit as e: assert not e.code, capsys.readouterr().err
+    metrics = json.loads((tmp_path/"run/metrics.json").read_text())
+    assert (metrics["strategy"], metrics["n_train"], metrics["n_test"]) == ("official", 2 * 26, 14 * 26)
