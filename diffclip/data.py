@@ -785,8 +785,8 @@ def _open_by_kind(path, key):
     gdal_name = path.startswith("/vsi") or re.match(r"[A-Za-z0-9_]{3,}:", path)
     if not p.exists() and not gdal_name: raise FileNotFoundError(f"{path}: no such file")
     if p.is_dir() and (p.suffix.lower() == ".zarr" or any((p/n).exists() for n in ("zarr.json", ".zgroup", ".zarray"))): return _open_zarr(path, key)
-    if p.is_dir() and not any(p.iterdir()): raise InputError(f"{path}: is an empty folder: pass a raster file")
-    if not p.is_dir() and not gdal_name and p.stat().st_size == 0: raise InputError(f"{path}: the file is empty: copy it again")
+    if p.is_dir() and not any(p.iterdir()): raise InputError(f"{path}: cannot be read as a raster: it is an empty folder; pass a raster file")
+    if not p.is_dir() and not gdal_name and p.stat().st_size == 0: raise InputError(f"{path}: cannot be read as a raster: the file is empty; copy it again")
     if not p.is_dir() and (header := _envi_header(path)):
         if key is not None: raise InputError(f"{path}: holds one raster, not several by name: leave {key!r} out")
         return _open_envi(header, None if header == p else p)
