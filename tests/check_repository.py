@@ -58,9 +58,10 @@ def readme(notebook):
         src = cell.source.strip()
         if not src or "#| hide" in src or "#| default_exp" in src: continue
         if cell.cell_type == "markdown": parts.append(src); continue
-        parts.append(f"```python\n{chr(10).join(l for l in src.splitlines() if not l.startswith('#|'))}\n```")
+        if "#| echo: false" not in src:
+            parts.append(f"```python\n{chr(10).join(l for l in src.splitlines() if not l.startswith('#|'))}\n```")
         text = "".join(o.get("text", "") if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in cell.outputs if "image/png" not in o.get("data", {}))
-        if text.strip(): parts.append("\n".join(("    " + l).rstrip() for l in text.strip("\n").splitlines()))
+        if text.strip(): parts.append(text.strip() if "#| output: asis" in src else "\n".join(("    " + l).rstrip() for l in text.strip("\n").splitlines()))
     return re.sub(r"\]\((?!https?:|#|nbs/)([\w/]+\.ipynb)\)", r"](nbs/\1)", "\n\n".join(parts)) + "\n"
 
 
