@@ -156,7 +156,7 @@ def fit(self:DiffCLIP,
     tower = self._build(lambda: ScratchText(self.prompts, arch.width)) if frozen is None else None
     self.head = self._build(lambda: AlignmentHead(len(self.bands), arch.width, arch.width if tower else frozen.shape[1], cfg.scale))
     self.history["fit"] = fit_shots(self.encoder, self.head, tower or frozen, windows, yx, y, cfg, self.seed, progress)
-    with torch.no_grad(): self.class_texts = tower().detach() if tower else frozen
+    with torch.no_grad(): self.class_texts = tower().detach() if tower else frozen.clone()
     self.colors = {c: scene.colors[c] for c in self.classes if c in scene.colors}
     return self
 

@@ -46,8 +46,11 @@ def test_fit_with_a_pretrained_tower(clip, tmp_path, scene):
     assert (DiffCLIP.load(tmp_path / "run", "cpu").predict(scene) == model.predict(scene)).all()
 
 
-def test_own_vectors(scene):
+def test_own_vectors(scene, tmp_path):
     split, vectors = few_shot_split(scene, 2, 0), np.random.default_rng(0).normal(size=(8, 20))
     model = DiffCLIP(scene.classes, "tiny", text=vectors, device="cpu").pretrain(scene, steps=1).fit(scene, split.train)
     np.testing.assert_allclose(model.class_texts, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), atol=1e-6)
     assert (model.predict(scene)[scene.valid] > 0).all()
+    model.save(tmp_path / "run")
+    again = DiffCLIP.load(tmp_path / "run", "cpu").fit(scene, split.train)   # fitted again with the vectors that were saved
+    assert (again.predict(scene) == model.predict(scene)).all()
