@@ -205,6 +205,7 @@ def draw_labels(
     if legend: ax.legend(handles=[Patch(facecolor=colors[c], edgecolor="0.4", label=classes[c]) for c in codes],
                          loc="center left", bbox_to_anchor=(1, .5), frameon=False, fontsize="small")
 
+# %% ../nbs/00_data.ipynb #b24split00
 @patch
 def show(self:Scene,
     figsize=None, # inches; default follows the number of panels
@@ -280,6 +281,7 @@ def _town(rng, plan, top, n):
                 plan[y:y + h, x:x + w], ids[y:y + h, x:x + w] = kind, k
     return ids
 
+# %% ../nbs/00_data.ipynb #b30split00
 def _plan(rng, n):
     "The ground plan: class codes (n, n), and object numbers (n, n)"
     y, x = np.mgrid[:n, :n]
@@ -884,6 +886,7 @@ def write_raster(
         except (RasterioIOError, OSError) as e: raise InputError(f"{path} cannot be written: {e}") from None
         finally: part.unlink(missing_ok=True)
 
+# %% ../nbs/00_data.ipynb #b92split00
 def write_map(
     path,        # GeoTIFF to write
     labels,      # (H, W) class codes, 0 = no data
