@@ -89,9 +89,10 @@ def _prepare(out:Path, resume:bool):
     return part
 
 def _finish(part:Path, out:Path):
-    "Put the finished folder in its place, over an earlier run"
-    if out.exists(): shutil.rmtree(out)
-    part.replace(out)
+    "Put the finished folder in its place; in the folder of an earlier run, only that run's files are replaced"
+    if not out.exists(): part.replace(out); return
+    for f in sorted(part.iterdir()): f.replace(out/f.name)
+    part.rmdir()
 
 def _write_history(path, history):
     with open(path, "w", newline="") as f:

@@ -109,3 +109,15 @@ def test_real_tile(tile, tmp_path):
     with rasterio.open(tmp_path / "again.tif") as a, rasterio.open(tmp_path / "run/map.tif") as b, rasterio.open(tile / "LULC.tif") as c:
         assert (a.read() == b.read()).all() and a.crs == b.crs == c.crs and a.transform.almost_equals(c.transform, 1e-6)
     assert json.loads((tmp_path / "run/metrics.json").read_text())["n_test"] == 50_086 - 10
+
+
+def test_a_second_run_keeps_what_else_lies_in_its_folder(tmp_path):
+    "A map of another scene, say, that the user has put beside the model"
+    from diffclip.cli import _finish
+    out, part = tmp_path / "run", tmp_path / ".run.part"
+    for folder, text in ((out, "old"), (part, "new")):
+        folder.mkdir()
+        (folder / "config.json").write_text(text)
+    (out / "other.tif").write_text("mine")
+    _finish(part, out)
+    assert {p.name: p.read_text() for p in out.iterdir()} == {"config.json": "new", "other.tif": "mine"} and not part.exists()
