@@ -9,7 +9,7 @@ __all__ = ['TEMPLATES', 'class_prompts', 'class_sentences', 'mean_directions', '
            'AlignmentHead', 'alignment_loss', 'Fitting', 'shot_tokens', 'fit_shots', 'predict_blocks']
 
 # %% ../nbs/03_text_alignment.ipynb #013c9f42
-import difflib, hashlib, json, math, os, tempfile
+import difflib, hashlib, json, math, os, tempfile, warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -193,15 +193,17 @@ def _tower_keys(keys):
 def _load_pt(path):
     "What a `.pt` file holds, if that is tensors"
     try:
-        try: return torch.load(path, "cpu", weights_only=True, mmap=True)
-        except RuntimeError as e:
-            if "mmap can only" not in str(e): raise
-            return torch.load(path, "cpu", weights_only=True)            # saved before torch 1.6
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                                   # of pickles, which are refused below
+            try: return torch.load(path, "cpu", weights_only=True, mmap=True)
+            except RuntimeError as e:
+                if "mmap can only" not in str(e): raise
+                return torch.load(path, "cpu", weights_only=True)             # saved before torch 1.6
     except Exception as e:
         with open(path, "rb") as f: pickled = f.read(1) in (b"P", b"\x80")
         if "TorchScript" in str(e) or (isinstance(e, UnpicklingError) and pickled):
             raise InputError(f"{path} holds Python objects or code beside its tensors, which are never run: open it where you trust it, and save its state_dict() with torch.save, or as .safetensors") from None
-        raise
+        raise ValueError("it is no checkpoint, or a damaged one") from e      # torch's own message advises to run the code
 
 def text_state(
     path # .safetensors, or .pt with a state dict, alone or under "state_dict"
@@ -244,18 +246,6 @@ class PretrainedText:
             h.update(state[k].contiguous().numpy())
         return h.hexdigest()
 
-    def build(self) -> nn.Module: # token numbers (n, context length) → (n, E)
-        "A new copy of the tower. Raises `InputError` if the weights are another architecture's"
-        import open_clip
-        (config, path), image = self.source, dict(layers=1, width=64, image_size=16, patch_size=16)
-        try:
-            with torch.random.fork_rng(devices=[]): tower = open_clip.CustomTextCLIP(config["embed_dim"], image, config["text_cfg"], config["quick_gelu"]).text
-        except Exception as e: raise _unavailable(self.name, e) from e   # towers of the hub fetch their own sizes
-        try: tower.load_state_dict(self._state())
-        except RuntimeError as e:
-            raise InputError(f"{path} does not fit the text tower of {parse_text(self.name)[0]}, it is another architecture's: {str(e).splitlines()[1].strip()[:160]}") from None
-        return tower.eval()
-
     @cached_property
     def tower(self): "The one copy that is used"; return self.build().requires_grad_(False).to(self.device)
 
@@ -266,6 +256,20 @@ class PretrainedText:
         try: return open_clip.get_tokenizer(parse_text(self.name)[0])
         except ImportError: raise InputError(f"the tokenizer of text={self.name!r} needs the library transformers: pip install transformers") from None
         except Exception as e: raise _unavailable(self.name, RuntimeError(f"its tokenizer is not to be had: {e or type(e).__name__}")) from e
+
+# %% ../nbs/03_text_alignment.ipynb #f283b2df
+@patch
+def build(self:PretrainedText) -> nn.Module: # token numbers (n, context length) → (n, E)
+    "A new copy of the tower. Raises `InputError` if the weights are another architecture's"
+    import open_clip
+    (config, path), image = self.source, dict(layers=1, width=64, image_size=16, patch_size=16)
+    try:
+        with torch.random.fork_rng(devices=[]): tower = open_clip.CustomTextCLIP(config["embed_dim"], image, config["text_cfg"], config["quick_gelu"]).text
+    except Exception as e: raise _unavailable(self.name, e) from e   # towers of the hub fetch their own sizes
+    try: tower.load_state_dict(self._state())
+    except RuntimeError as e:
+        raise InputError(f"{path} does not fit the text tower of {parse_text(self.name)[0]}, it is another architecture's: {str(e).splitlines()[1].strip()[:160]}") from None
+    return tower.eval()
 
 # %% ../nbs/03_text_alignment.ipynb #3e82bd18
 def _cached(checksum, text): return default_root()/"text"/f"{hashlib.sha256(f'{checksum}{text}'.encode()).hexdigest()}.npy"
@@ -287,8 +291,8 @@ def _write_cached(path, vector):
 @patch
 def encode(self:PretrainedText, texts):
     "Vectors of texts, computed: (n, E), unit length, on the CPU"
-    tokens = fitting_tokens(self.tokenize, texts)
-    with torch.no_grad(): return F.normalize(torch.cat([self.tower(t.to(self.device)).float().cpu() for t in tokens.split(256)]), dim=-1)
+    tokens = fitting_tokens(self.tokenize, texts).to(self.device)
+    with torch.no_grad(): return F.normalize(torch.cat([self.tower(t[None]).float().cpu() for t in tokens]), dim=-1)   # one by one: its neighbours in a batch change a vector's last bits
 
 @patch
 def __call__(self:PretrainedText,
@@ -323,6 +327,7 @@ def read_embeddings(
     if twice := {n for n in names if names.count(n) > 1}: raise InputError(f"{path}: two rows have the name {', '.join(twice)}")
     return dict(zip(names, data))
 
+# %% ../nbs/03_text_alignment.ipynb #484848ba
 def match_embeddings(
     vectors:Mapping, # name → vector
     names,           # class names, in order
