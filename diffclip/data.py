@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PALETTE', 'WAVELENGTHS', 'SYNTHETIC_CLASSES', 'SYNTHETIC_COLORS', 'RESAMPLING', 'InputError', 'Modality',
            'default_colors', 'Scene', 'check_classes', 'stretch', 'draw_labels', 'synthetic_scene', 'Raster',
-           'RasterFile', 'open_raster', 'read_raster', 'read_classes', 'write_raster', 'write_map', 'map_classes',
-           'read_scene', 'read_scene_file', 'mnf', 'fit_scaling', 'apply_scaling', 'Split', 'few_shot_split',
-           'far_from', 'official_split', 'Windows']
+           'RasterFile', 'open_raster', 'read_raster', 'read_classes', 'read_descriptions', 'write_raster', 'write_map',
+           'map_classes', 'read_scene', 'read_scene_file', 'mnf', 'fit_scaling', 'apply_scaling', 'Split',
+           'few_shot_split', 'far_from', 'official_split', 'Windows']
 
 # %% ../nbs/00_data.ipynb #78f6e280
 import csv, difflib, json, math, os, re, warnings, zipfile, zlib
@@ -87,6 +87,7 @@ class Scene:
     colors: Mapping|None = None        # code → "#rrggbb"; default `default_colors`
     name: str = "scene"                # for titles
     split: object = None               # the official `Split` into training and test pixels, where the labels come with one
+    descriptions: Mapping|None = None  # code → what the class looks like from above, for those that have one
 
     def __post_init__(self):
         if not self.modalities: raise InputError("a scene needs at least one modality")
@@ -833,7 +834,7 @@ def read_raster(
 
 # %% ../nbs/00_data.ipynb #fe8d8f8e
 def read_classes(
-    path # CSV file: `code,name`, one class a line; a header line and further columns are ignored
+    path # CSV file: `code,name`, one class a line; a header line is allowed, further columns are not read here
 ) -> dict: # code → name
     "Read the classes' codes and names. Raises `InputError` naming the line"
     if not Path(path).exists(): raise FileNotFoundError(f"{path}: no such file")
@@ -849,6 +850,15 @@ def read_classes(
         out[code] = row[1].strip()
     try: return check_classes(out)
     except InputError as e: raise InputError(f"{path}: {e}") from None
+
+def read_descriptions(
+    path # CSV file that `read_classes` reads
+) -> dict: # code → description, for the classes that have one
+    "Read what the classes look like from above: the column `description`, or the third one where no header names the columns"
+    rows = [[c.strip() for c in row] for row in csv.reader(Path(path).read_text("utf-8-sig").splitlines()) if any(c.strip() for c in row)]
+    head = None if rows[0][0].lstrip("+-").isdigit() else [c.lower() for c in rows.pop(0)]
+    col = 2 if head is None else head.index("description") if "description" in head else None
+    return {} if col is None else {int(r[0]): r[col] for r in rows if len(r) > col and r[col] and not r[col].startswith("#")}
 
 # %% ../nbs/00_data.ipynb #c2fe5317
 def _describe_bands(dst, m:Modality):
@@ -991,15 +1001,17 @@ def _check_arguments(modalities, labels, nodata, resample):
 def read_scene(
     modalities,      # name → path as for `open_raster` (or a mapping file, key, bands, nodata, wavelengths, band_names, units), in the order the model shall see them; or the path of a scene file (YAML)
     labels=None,     # path of the label raster: one band of class codes, 0 = unlabelled; or {"train": path, "test": path}
-    classes=None,    # code → name, or the path of a CSV `code,name`
+    classes=None,    # code → name, or the path of a CSV `code,name` or `code,name,description`
     nodata=None,     # value that means no data in the modalities, or name → value; nan stands for NaN and infinity
     name:str|None=None, # for titles; default the folder's name
     resample=None,   # "nearest", "bilinear" or "cubic": bring rasters on other grids to the first one's; None = an error
     colors=None,     # code → "#rrggbb"
+    descriptions=None, # code → what the class looks like from above
 ) -> Scene: # modalities float32 (C, H, W), labels (H, W) or None
     "Read rasters of one place as a scene. Raises `FileNotFoundError` or `InputError`"
     if isinstance(modalities, (str, os.PathLike)):
-        given = dict(labels=labels, classes=classes, nodata=nodata, name=name, resample=resample, colors=colors)
+        given = dict(labels=labels, classes=classes, nodata=nodata, name=name, resample=resample, colors=colors,
+                     descriptions={} if descriptions is None and classes is not None else descriptions)
         return read_scene(**{**read_scene_file(modalities), **{k: v for k, v in given.items() if v is not None}})
     _check_arguments(modalities, labels, nodata, resample)
     files = {k: _open_modality(p) for k, p in modalities.items()}
@@ -1009,10 +1021,10 @@ def read_scene(
     first = next(iter(rasters.values()))
     rasters = {k: _fit(r, first, resample) for k, r in rasters.items()}
     codes, split = _read_labels(labels, truth, first, resample) if truth else (None, None)
-    if classes is not None and not isinstance(classes, Mapping): classes = read_classes(classes)
+    if classes is not None and not isinstance(classes, Mapping): classes, descriptions = read_classes(classes), read_descriptions(classes)
     geo = next((r for r in rasters.values() if r.crs), first)
     scene = Scene({k: r.data for k, r in rasters.items()}, codes, classes, np.logical_and.reduce([r.valid for r in rasters.values()]),
-                  geo.crs, geo.transform, colors, name or Path(first.path).absolute().parent.name)
+                  geo.crs, geo.transform, colors, name or Path(first.path).absolute().parent.name, descriptions=descriptions or None)
     if split: scene.split = replace(split, train=split.train & (scene.labels > 0), test=split.test & (scene.labels > 0))
     return scene
 
@@ -1065,19 +1077,20 @@ def _yaml_modality(path, k, spec):
     return out
 
 def _yaml_classes(path, d):
-    "Names and colours from `classes:`, a mapping or the name of a CSV"
-    if not isinstance(d, dict): return read_classes(_relative(path, d, "classes")), {}
-    names, colors = {}, {}
+    "Names, colours and descriptions from `classes:`, a mapping or the name of a CSV"
+    if not isinstance(d, dict): return read_classes(p := _relative(path, d, "classes")), {}, read_descriptions(p)
+    names, colors, texts = {}, {}, {}
     for c, v in d.items():
         if isinstance(v, dict):
-            _known(path, v, ("name", "color"), f"class {c}")
+            _known(path, v, ("name", "color", "description"), f"class {c}")
+            if v.get("description"): texts[c] = str(v["description"])
             if v.get("color") is not None:
                 if not is_color_like(v["color"]): raise InputError(f"{path}: class {c}, color {v['color']!r} is no colour: write it as \"#rrggbb\"")
                 colors[c] = v["color"] if str(v["color"]).startswith("#") else to_hex(v["color"])
             v = v.get("name")
         if not isinstance(v, (str, int, float)) or isinstance(v, bool): raise InputError(f"{path}: class {c} needs a name, got {v!r}: write {c}: its name")
         names[c] = str(v)
-    try: return check_classes(names), {int(c): v for c, v in colors.items()}
+    try: return check_classes(names), {int(c): v for c, v in colors.items()}, {int(c): v for c, v in texts.items()}
     except InputError as e: raise InputError(f"{path}: {e}") from None
 
 # %% ../nbs/00_data.ipynb #cf3e8250
@@ -1095,7 +1108,9 @@ def read_scene_file(
         _known(path, labels, ("train", "test"), "labels")
         out["labels"] = {k: _relative(path, labels.get(k), f"labels, {k}") for k in ("train", "test")}
     elif labels is not None: out["labels"] = _relative(path, labels, "labels")
-    if d.get("classes") is not None: out["classes"], out["colors"] = _yaml_classes(path, d["classes"])
+    if d.get("classes") is not None:
+        out["classes"], out["colors"], texts = _yaml_classes(path, d["classes"])
+        if texts: out["descriptions"] = texts
     if d.get("nodata") is not None: out["nodata"] = _number(d["nodata"], f"{path}: nodata")
     if d.get("resample") is not None:
         if d["resample"] not in RESAMPLING: raise InputError(f"{path}: resample: {d['resample']!r} is none of {', '.join(RESAMPLING)}")
@@ -1122,7 +1137,8 @@ def save_yaml(self:Scene,
     for k, p in labels.items(): write_map(p, maps[k], self)
     names = {k: p.name for k, p in labels.items()}
     d = {"name": self.name, "modalities": {k: p.name for k, p in rasters.items()}} | ({"labels": names.get("labels", names)} if names else {})
-    if self.classes: d["classes"] = {int(c): {"name": n, "color": self.colors[c] if str(self.colors[c]).startswith("#") else to_hex(self.colors[c])} for c, n in self.classes.items()}
+    if self.classes: d["classes"] = {int(c): {"name": n, "color": self.colors[c] if str(self.colors[c]).startswith("#") else to_hex(self.colors[c])}
+                                     | ({"description": t} if (t := (self.descriptions or {}).get(c)) else {}) for c, n in self.classes.items()}
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(yaml.safe_dump(d, sort_keys=False, allow_unicode=True), encoding="utf-8")
