@@ -55,6 +55,11 @@ def choose_device(
         raise InputError(f"device {name!r} was asked for, but torch finds {torch.cuda.device_count()} CUDA devices: use device='cpu', or 'auto'")
     return device
 
+def _check_finetune(which, tower, text):
+    if which not in (None, "projection", "all"): raise InputError(f"finetune_text={which!r}: use None, 'projection' or 'all'")
+    if which and not isinstance(tower, PretrainedText): raise InputError(f"finetune_text={which!r} needs a tower of open_clip that can learn, such as text='ViT-B-32/openai'; text is {text!r}")
+    return which
+
 def _named_descriptions(descriptions, classes):
     "Descriptions by class name, from those by code or by name, or the library's own"
     if isinstance(descriptions, str) and descriptions == "builtin": return builtin_descriptions(classes.values())
@@ -71,7 +76,7 @@ class DiffCLIP:
         device="auto",     # "auto", "cpu", "cuda"
         seed:int=0,        # of everything that is random
         template=TEMPLATES[0], # prompt, with {} for the class name; or several, whose vectors are averaged
-        descriptions=None, # code or name → a sentence, or several, in place of the prompt; "builtin" = the library's own
+        descriptions=None, # code or name → a sentence, or several, in place of the prompt; "builtin" = the library's own; not used where text is class vectors
         finetune_text=None, # "projection" or "all": what of a pretrained tower learns in `fit`; None = it is frozen
     ): # raises `InputError` for an unknown preset, text or device
         self.classes = check_classes(classes if isinstance(classes, Mapping) else dict(enumerate(classes, 1)))
@@ -80,9 +85,7 @@ class DiffCLIP:
         self.device, self.seed, self.template = choose_device(device), int(seed), template if isinstance(template, str) else tuple(template)
         self.sentences = class_sentences(self.classes.values(), self.template, _named_descriptions(descriptions, self.classes))
         self.text, self.tower, self.frozen_text = open_text(text, self.classes.values(), self.device)
-        if finetune_text not in (None, "projection", "all"): raise InputError(f"finetune_text={finetune_text!r}: use None, 'projection' or 'all'")
-        if finetune_text and not isinstance(self.tower, PretrainedText): raise InputError(f"finetune_text={finetune_text!r} needs a tower of open_clip that can learn, such as text='ViT-B-32/openai'; text is {self.text!r}")
-        self.finetune_text, self.fitted_text, self.tuned, self.tuned_state = finetune_text, None, None, {}
+        self.finetune_text, self.fitted_text, self.tuned, self.tuned_state = _check_finetune(finetune_text, self.tower, self.text), None, None, {}
         self.scaling = self.stage1 = self.encoder = self.head = self.class_texts = self.colors = None
         self.history = {"pretrain": [], "fit": []}
 
@@ -111,7 +114,8 @@ def pretrain(self:DiffCLIP,
     progress=None,        # called as progress(step, steps, loss)
 ) -> DiffCLIP: # self
     "Stage 1: learn the scene's look by mask diffusion. Starts afresh; what was fitted before is dropped"
-    self.scaling = self.encoder = self.head = self.class_texts = None
+    self.scaling = self.encoder = self.head = self.class_texts = self.tuned = None
+    self.tuned_state = {}
     windows = self._windows(scene)
     cfg = self.preset.pretraining if steps is None else replace(self.preset.pretraining, steps=int(steps))
     self.stage1 = self._build(lambda: MaskDiffusion(self.bands, self.preset.architecture))
@@ -148,11 +152,11 @@ def _other_tower(self:DiffCLIP, kept, now):
     return InputError(f"the model was fitted with the text encoder {(self.fitted_text or {}).get('name', self.text)} ({kept}), this one is {encoder_name(self.tower)} ({now}): "
                       "their vectors do not compare. Load the model with its own encoder, or fit it again")
 
+# %% ../nbs/05_classifier.ipynb #6bcb1502
 @patch
 def _tuned(self:DiffCLIP):
     "The fine-tuned text tower"
     if self.tuned is None:
-        self._checked_tower()
         self.tuned = self._learning_text().eval()
         self.tuned.load_state_dict(self.tuned_state, strict=False)
     return self.tuned
@@ -187,10 +191,11 @@ def _check_train(scene, train, classes):
     index = np.argsort(codes)[np.searchsorted(codes, y, sorter=np.argsort(codes))]
     return torch.from_numpy(np.argwhere(train)), torch.from_numpy(index).long()
 
+# %% ../nbs/05_classifier.ipynb #b0a467e3
 @patch
 def load_text(self:DiffCLIP):
     "The frozen class vectors (C, E), encoded at the first call; None where the tower learns. Raises `InputError` if the weights are not to be had"
-    if self.tower is not None and self.fitted_text is None: self.fitted_text = dict(name=self.text, checksum=getattr(self.tower, "checksum", None))
+    if self.tower is not None and self.frozen_text is None and self.fitted_text is None: self.fitted_text = dict(name=self.text, checksum=getattr(self.tower, "checksum", None))
     if self.frozen_text is None and self.tower is not None and not self.finetune_text: self.frozen_text = self.encode_sentences(self.sentences)
     return None if self.frozen_text is None else self.frozen_text.to(self.device)
 
@@ -198,8 +203,9 @@ def load_text(self:DiffCLIP):
 def _learning_text(self:DiffCLIP):
     "A new text tower that learns along, as a module that gives (C, E)"
     if self.text == "scratch": return self._build(lambda: ScratchText(self.sentences, self.preset.architecture.width))
-    return self._build(lambda: TunedText(self.tower, self.sentences, self.finetune_text))
+    return self._build(lambda: TunedText(self._checked_tower(), self.sentences, self.finetune_text))
 
+# %% ../nbs/05_classifier.ipynb #699e9a9c
 @patch
 def _keep_text(self:DiffCLIP, tower, frozen):
     "Keep the class vectors, and what a pretrained tower has learned"
@@ -309,8 +315,7 @@ def load(cls:DiffCLIP,
     preset = Preset(Architecture(**p["architecture"]), p["scaling"], Pretraining(**p["pretraining"]), Fitting(**p["fitting"]), p["fit_untrained_lr"])
     self = cls({int(c): n for c, n in config["classes"].items()}, preset, "scratch", device, config["seed"], config["template"])
     self.colors, self.frozen_text, self.tuned_state = config["colors"] and {int(c): h for c, h in config["colors"].items()}, tensors.get("frozen_text"), part("text")
-    for k in ("text", "finetune_text", "sentences"): setattr(self, k, config[k])
-    self.fitted_text = config["text_encoder"]
+    self.text, self.finetune_text, self.sentences, self.fitted_text = config["text"], config.get("finetune_text"), config.get("sentences", self.sentences), config.get("text_encoder")
     if self.fitted_text and self.fitted_text["checksum"]: self.tower = PretrainedText(self.text, self.device)
     try:
         if config["modalities"]: self.scaling = {m: (tensors[f"scaling.{m}.offset"].numpy(), tensors[f"scaling.{m}.matrix"].numpy()) for m in config["modalities"]}
