@@ -462,7 +462,7 @@ def shot_tokens(
     clean, n = windows.gather(*centre.T, turn), max(1, round(cfg.visible * w * w))
     noised = {m: add_noise(x, t, torch.randn(x.shape, generator=generator, device=dev), alphas_cumprod) if cfg.noise else x for m, x in clean.items()}
     order = {m: torch.rand(B, w * w, generator=generator, device=dev).scatter(1, token[:, None], -1.).argsort(1)[:, :n] for m in clean}  # the shot first
-    visible = {m: take_tokens(x, order[m]) for m, x in encoder.embed(noised).items()}
+    visible = encoder.embed(noised, order)
     return [x[:, 1] for x in encoder.encode(visible, t).values()]
 
 # %% ../nbs/03_text_alignment.ipynb #7ba698fd
