@@ -123,7 +123,7 @@ def command():
     p.add_argument("--text", default="minilm", help="minilm, or a text encoder as for DiffCLIP(text=)")
     p.add_argument("--seeds", type=int, default=10, help="at 2 shots")
     p.add_argument("--shots", type=int, nargs="*", default=[1, 4, 8], help="beside 2")
-    p.add_argument("--few-seeds", type=int, default=4, help="at the other numbers of shots")
+    p.add_argument("--few-seeds", type=int, default=3, help="at the other numbers of shots")
     p.add_argument("--zero-shot-seeds", type=int, default=2)
     p.add_argument("--scenes", type=int, default=2)
     p.add_argument("--size", type=int, default=96, help="side of the built-in scenes")

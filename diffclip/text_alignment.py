@@ -124,7 +124,9 @@ class ScratchText(nn.Module):
         tokenize = open_clip.SimpleTokenizer()
         self.tower = open_clip.transformer.TextTransformer(77, tokenize.vocab_size, width, heads, layers, output_dim=output_dim)
         prompts = [[p] if isinstance(p, str) else list(p) for p in prompts]
-        self.counts, tokens = [len(p) for p in prompts], fitting_tokens(tokenize, [t for p in prompts for t in p])
+        self.counts = [len(p) for p in prompts]
+        used, tokens = fitting_tokens(tokenize, [t for p in prompts for t in p]).unique(return_inverse=True)
+        self.tower.token_embedding = nn.Embedding.from_pretrained(self.tower.token_embedding.weight[used].detach(), freeze=False)
         self.register_buffer("tokens", tokens[:, :int(tokens.argmax(1).max()) + 1], persistent=False)  # the end mark has the highest number
 
     def forward(self) -> Tensor: # (C, E), unit length
