@@ -23,6 +23,7 @@ setup(
                  "Topic :: Scientific/Engineering :: GIS", "Topic :: Scientific/Engineering :: Artificial Intelligence"],
     packages=find_packages(include=["diffclip", "diffclip.*"]),
     include_package_data=True,
+    package_data={"diffclip": ["descriptions.yaml"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "datasets": cfg["datasets_requirements"].split(), "scale": cfg["scale_requirements"].split()},

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'FORMAT', 'Preset', 'choose_device', 'DiffCLIP']
 
-# %% ../nbs/05_classifier.ipynb #906310dc
+# %% ../nbs/05_classifier.ipynb #f943fa3c
 import copy, json, os, tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .encoder import *
 from .mask_diffusion import *
 from .text_alignment import *
 
-# %% ../nbs/05_classifier.ipynb #e9218944
+# %% ../nbs/05_classifier.ipynb #180dfcea
 @dataclass
 class Preset:
     "Sizes and schedules"
@@ -44,7 +44,7 @@ PRESETS = {
     "tiny": Preset(_light(64, 2), "mnf", _one_cycle(450), replace(_CONTEXT, steps=80), fit_untrained_lr=1e-3),
 }
 
-# %% ../nbs/05_classifier.ipynb #083f32e1
+# %% ../nbs/05_classifier.ipynb #ef635204
 def choose_device(
     name="auto" # "auto": CUDA if there is one, else the CPU; or any torch device name
 ) -> torch.device:
@@ -56,13 +56,18 @@ def choose_device(
         raise InputError(f"device {name!r} was asked for, but torch finds {torch.cuda.device_count()} CUDA devices: use device='cpu', or 'auto'")
     return device
 
+def _check_finetune(which, tower, text):
+    if which not in (None, "projection", "all"): raise InputError(f"finetune_text={which!r}: use None, 'projection' or 'all'")
+    if which and not isinstance(tower, PretrainedText): raise InputError(f"finetune_text={which!r} needs a tower of open_clip that can learn, such as text='ViT-B-32/openai'; text is {text!r}")
+    return which
+
 def _named_descriptions(descriptions, classes):
     "Descriptions by class name, from those by code or by name, or the library's own"
     if isinstance(descriptions, str) and descriptions == "builtin": return builtin_descriptions(classes.values())
     if descriptions is not None and not isinstance(descriptions, Mapping): raise InputError(f"descriptions={descriptions!r}: give 'builtin', or a mapping from class code or name to a sentence")
     return {classes.get(k, k): v for k, v in (descriptions or {}).items()}
 
-# %% ../nbs/05_classifier.ipynb #9ec49d32
+# %% ../nbs/05_classifier.ipynb #f8b008c3
 class DiffCLIP:
     "Few-shot, language-driven classifier of multimodal scenes"
     def __init__(self,
@@ -72,7 +77,7 @@ class DiffCLIP:
         device="auto",     # "auto", "cpu", "cuda"
         seed:int=0,        # of everything that is random
         template=TEMPLATES[0], # prompt, with {} for the class name; or several, whose vectors are averaged
-        descriptions=None, # code or name → a sentence, or several, in place of the prompt; "builtin" = the library's own
+        descriptions=None, # code or name → a sentence, or several, in place of the prompt; "builtin" = the library's own; not used where text is class vectors
         finetune_text=None, # "projection" or "all": what of a pretrained tower learns in `fit`; None = it is frozen
     ): # raises `InputError` for an unknown preset, text or device
         self.classes = check_classes(classes if isinstance(classes, Mapping) else dict(enumerate(classes, 1)))
@@ -81,9 +86,7 @@ class DiffCLIP:
         self.device, self.seed, self.template = choose_device(device), int(seed), template if isinstance(template, str) else tuple(template)
         self.sentences = class_sentences(self.classes.values(), self.template, _named_descriptions(descriptions, self.classes))
         self.text, self.tower, self.frozen_text = open_text(text, self.classes.values(), self.device)
-        if finetune_text not in (None, "projection", "all"): raise InputError(f"finetune_text={finetune_text!r}: use None, 'projection' or 'all'")
-        if finetune_text and not isinstance(self.tower, PretrainedText): raise InputError(f"finetune_text={finetune_text!r} needs a tower of open_clip that can learn, such as text='ViT-B-32/openai'; text is {self.text!r}")
-        self.finetune_text, self.fitted_text, self.tuned, self.tuned_state = finetune_text, None, None, {}
+        self.finetune_text, self.fitted_text, self.tuned, self.tuned_state = _check_finetune(finetune_text, self.tower, self.text), None, None, {}
         self.scaling = self.stage1 = self.encoder = self.head = self.class_texts = self.colors = self.guide = self.tau2 = self.shots = None
         self.history = {"pretrain": [], "fit": []}
 
@@ -104,7 +107,7 @@ class DiffCLIP:
     @property
     def bands(self): "Modality → input channels of the encoder"; return {k: len(a) for k, (_, a) in self.scaling.items()}
 
-# %% ../nbs/05_classifier.ipynb #2a4c398a
+# %% ../nbs/05_classifier.ipynb #0aecc5c8
 @patch
 def pretrain(self:DiffCLIP,
     scene:Scene,          # any scene with the modalities of interest; its labels are not read
@@ -112,7 +115,8 @@ def pretrain(self:DiffCLIP,
     progress=None,        # called as progress(step, steps, loss)
 ) -> DiffCLIP: # self
     "Stage 1: learn the scene's look by mask diffusion. Starts afresh; what was fitted before is dropped"
-    self.scaling = self.encoder = self.head = self.class_texts = self.guide = self.tau2 = self.shots = None
+    self.scaling = self.encoder = self.head = self.class_texts = self.tuned = self.guide = self.tau2 = self.shots = None
+    self.tuned_state = {}
     windows = self._windows(scene)
     cfg = self.preset.pretraining if steps is None else replace(self.preset.pretraining, steps=int(steps))
     self.stage1 = self._build(lambda: MaskDiffusion(self.bands, self.preset.architecture))
@@ -120,7 +124,7 @@ def pretrain(self:DiffCLIP,
     self.stage1.eval()
     return self
 
-# %% ../nbs/05_classifier.ipynb #3e9ec80d
+# %% ../nbs/05_classifier.ipynb #6cc547d9
 @patch
 def encode_sentences(self:DiffCLIP,
     sentences, # a list of lists of sentences
@@ -149,11 +153,11 @@ def _other_tower(self:DiffCLIP, kept, now):
     return InputError(f"the model was fitted with the text encoder {(self.fitted_text or {}).get('name', self.text)} ({kept}), this one is {encoder_name(self.tower)} ({now}): "
                       "their vectors do not compare. Load the model with its own encoder, or fit it again")
 
+# %% ../nbs/05_classifier.ipynb #6b5e3f2e
 @patch
 def _tuned(self:DiffCLIP):
     "The fine-tuned text tower"
     if self.tuned is None:
-        self._checked_tower()
         self.tuned = self._learning_text().eval()
         self.tuned.load_state_dict(self.tuned_state, strict=False)
     return self.tuned
@@ -176,7 +180,7 @@ def use_text(self:DiffCLIP,
     except InputError: self.tower = before; raise
     return self
 
-# %% ../nbs/05_classifier.ipynb #d43efb04
+# %% ../nbs/05_classifier.ipynb #ee3efb86
 def _check_train(scene, train, classes):
     "The shots' places (n, 2) and class indices (n,); labels are read nowhere else"
     if scene.labels is None: raise InputError("the scene has no labels to fit")
@@ -188,10 +192,11 @@ def _check_train(scene, train, classes):
     index = np.argsort(codes)[np.searchsorted(codes, y, sorter=np.argsort(codes))]
     return torch.from_numpy(np.argwhere(train)), torch.from_numpy(index).long()
 
+# %% ../nbs/05_classifier.ipynb #f1949cca
 @patch
 def load_text(self:DiffCLIP):
     "The frozen class vectors (C, E), encoded at the first call; None where the tower learns. Raises `InputError` if the weights are not to be had"
-    if self.tower is not None and self.fitted_text is None: self.fitted_text = dict(name=self.text, checksum=getattr(self.tower, "checksum", None))
+    if self.tower is not None and self.frozen_text is None and self.fitted_text is None: self.fitted_text = dict(name=self.text, checksum=getattr(self.tower, "checksum", None))
     if self.frozen_text is None and self.tower is not None and not self.finetune_text: self.frozen_text = self.encode_sentences(self.sentences)
     return None if self.frozen_text is None else self.frozen_text.to(self.device)
 
@@ -199,8 +204,9 @@ def load_text(self:DiffCLIP):
 def _learning_text(self:DiffCLIP):
     "A new text tower that learns along, as a module that gives (C, E)"
     if self.text == "scratch": return self._build(lambda: ScratchText(self.sentences, self.preset.architecture.width))
-    return self._build(lambda: TunedText(self.tower, self.sentences, self.finetune_text))
+    return self._build(lambda: TunedText(self._checked_tower(), self.sentences, self.finetune_text))
 
+# %% ../nbs/05_classifier.ipynb #41f9580f
 @patch
 def _keep_text(self:DiffCLIP, tower, frozen):
     "Keep the class vectors, and what a pretrained tower has learned"
@@ -241,7 +247,7 @@ def fit(self:DiffCLIP,
     self.colors = {c: scene.colors[c] for c in self.classes if c in scene.colors}
     return self
 
-# %% ../nbs/05_classifier.ipynb #a157b604
+# %% ../nbs/05_classifier.ipynb #e2c3b83f
 @patch
 def _batches(self:DiffCLIP, scene, batch, progress, texts=None):
     if self.head is None: raise InputError("the model has not been fitted: call fit(scene, split.train) first")
@@ -274,7 +280,7 @@ def predict_proba(self:DiffCLIP,
     out = share_weighted(out, scene.valid, k and self.shots / (self.shots + k))
     return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
 
-# %% ../nbs/05_classifier.ipynb #4f4d4890
+# %% ../nbs/05_classifier.ipynb #79577208
 FORMAT = 2  # of a saved model
 
 @patch
@@ -305,7 +311,7 @@ def save(self:DiffCLIP,
                 os.replace(f"{tmp}/{f}", path/f)
     except OSError as e: raise InputError(f"{path} cannot be written: {e.strerror or e}") from None
 
-# %% ../nbs/05_classifier.ipynb #aff476fd
+# %% ../nbs/05_classifier.ipynb #dc90b601
 def _read_saved(path):
     path = Path(path)
     for f in ("config.json", "model.safetensors"):
@@ -327,8 +333,7 @@ def load(cls:DiffCLIP,
     preset = Preset(Architecture(**p["architecture"]), p["scaling"], Pretraining(**p["pretraining"]), Fitting(**p["fitting"]), p["fit_untrained_lr"])
     self = cls({int(c): n for c, n in config["classes"].items()}, preset, "scratch", device, config["seed"], config["template"])
     self.colors, self.frozen_text, self.tuned_state = config["colors"] and {int(c): h for c, h in config["colors"].items()}, tensors.get("frozen_text"), part("text")
-    for k in ("text", "finetune_text", "sentences"): setattr(self, k, config[k])
-    self.fitted_text = config["text_encoder"]
+    self.text, self.finetune_text, self.sentences, self.fitted_text = config["text"], config.get("finetune_text"), config.get("sentences", self.sentences), config.get("text_encoder")
     if self.fitted_text and self.fitted_text["checksum"]: self.tower = PretrainedText(self.text, self.device)
     try:
         if config["modalities"]: self.scaling = {m: (tensors[f"scaling.{m}.offset"].numpy(), tensors[f"scaling.{m}.matrix"].numpy()) for m in config["modalities"]}
@@ -344,7 +349,7 @@ def load(cls:DiffCLIP,
     if text is not None: self.use_text(text)
     return self
 
-# %% ../nbs/05_classifier.ipynb #db839d3d
+# %% ../nbs/05_classifier.ipynb #1e3e457c
 @patch
 def query_vector(self:DiffCLIP,
     text, # as for `query`
@@ -371,7 +376,7 @@ def query(self:DiffCLIP,
     for rows, cols, p in self._batches(scene, batch, progress, texts): out[rows, cols] = p[:, -1]
     return np.where(scene.valid, out, np.float32(np.nan))
 
-# %% ../nbs/05_classifier.ipynb #f761dbb5
+# %% ../nbs/05_classifier.ipynb #8cfcfda0
 @patch
 def _set_sentences(self:DiffCLIP, classes, i, sentences):
     "Class i is now what these sentences say"
@@ -412,7 +417,7 @@ def class_embeddings(self:DiffCLIP) -> dict: # name → (E,) float32, unit lengt
     if vectors is None: raise InputError(f"the class vectors of text={self.text!r} are learned in fit: call fit(scene, split.train) first")
     return {n: v.cpu().numpy().copy() for n, v in zip(self.classes.values(), vectors)}
 
-# %% ../nbs/05_classifier.ipynb #a75f3c9d
+# %% ../nbs/05_classifier.ipynb #ea269108
 @patch
 def refine(self:DiffCLIP,
     scene:Scene,    # with labels

@@ -26,6 +26,7 @@ def test_wheel_holds_the_library_and_nothing_else(wheel):
     names = {n.split("/")[0] for n in zipfile.ZipFile(wheel).namelist()}
     assert names == {"diffclip", f"diffclip-{wheel.name.split('-')[1]}.dist-info"}
     assert any(n.endswith("licenses/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
+    assert "diffclip/descriptions.yaml" in zipfile.ZipFile(wheel).namelist()
 
 
 @pytest.mark.parametrize("fastcore", ["fastcore<2", "fastcore>=2"])
