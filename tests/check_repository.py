@@ -105,6 +105,6 @@ def llms_txt():
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
+    if any(a.startswith("--write") for a in sys.argv):
         for path, content in generated().items(): path.write_bytes(content)
     sys.exit(main())

@@ -6,7 +6,7 @@
     python tests/notebooks.py --check            # execute none; list what is wrong, exit with 1 if anything is
 
 Executing writes the outputs, cleans the notebook with nbdev and stores a hash of its code cells with them: outputs that belong to other code are found out."""
-import hashlib, json, multiprocessing, os, re, sys, time
+import ast, hashlib, json, multiprocessing, os, re, sys, time
 from pathlib import Path
 
 import yaml
@@ -26,8 +26,9 @@ def prose(nb): return [source(c) for c in nb["cells"] if c["cell_type"] == "mark
 # ---------------------------------------------------------------- executed?
 
 def code_hash(nb):
-    "Of all code cells in order, 16 hexadecimal digits"
-    return hashlib.sha256("\0".join(source(c).rstrip() for c in nb["cells"] if c["cell_type"] == "code").encode()).hexdigest()[:16]
+    "Of all code cells in order, without the lines that only say how a page shows them (alternative text, folding): 16 hexadecimal digits"
+    code = (re.sub(r"^#\|(?!\s*eval).*\n?", "", source(c), flags=re.M).strip() for c in nb["cells"] if c["cell_type"] == "code")
+    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 
 def stale(nb):
@@ -122,6 +123,7 @@ def problems(path):
     "All that is wrong with one notebook, as lines"
     nb = read(path)
     out = heading_problems(nb) + figure_problems(nb) + output_problems(nb) + link_problems(path)
+    out += [f"cell {i}: {n} lines of code: split it where the idea changes" for i, c in enumerate(nb["cells"]) if c["cell_type"] == "code" and (n := len(source(c).splitlines())) > 40]
     if stale(nb): out.append(f"the outputs are not of this code: python tests/notebooks.py {Path(path).name}")
     folder = Path(path).parent.name
     if folder in ("tutorials", "howto") and COLAB.format(f"nbs/{folder}/{Path(path).name}") not in "\n".join(prose(nb)): out.append("no link to open it in Colab")
@@ -141,13 +143,12 @@ def slug(heading):
 
 
 def documented(path):
-    "Names that nbdev documents on a component notebook's page, as anchors"
+    "Names under which nbdev documents functions, classes and patched methods on a component notebook's page, as anchors; what stands inside a class has no heading of its own"
     module = re.search(r"^#\|\s*default_exp (\w+)", "\n".join(source(c) for c in read(path)["cells"]), re.M)
     if not module: return set()
-    index = {}
-    exec((ROOT / "diffclip/_modidx.py").read_text(encoding="utf-8"), index)
-    names = [n.removeprefix(f"diffclip.{module[1]}.") for n in index["d"]["syms"].get(f"diffclip.{module[1]}", {})]
-    return {n.lower() for n in names if not n.split(".")[-1].startswith("_")}
+    tops = [n for n in ast.parse((ROOT / f"diffclip/{module[1]}.py").read_text(encoding="utf-8")).body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
+    patched = lambda n: any(ast.unparse(d).startswith("patch") for d in n.decorator_list)
+    return {(f"{ast.unparse(n.args.args[0].annotation)}.{n.name}" if patched(n) else n.name).lower() for n in tops}
 
 
 def anchors(path):

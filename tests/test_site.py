@@ -47,8 +47,11 @@ def test_changed_order_and_removed_cells_are_found(page):
     for change in (swap, drop): assert "not of this code" in page(change)[0]
 
 
-def test_changed_prose_keeps_the_outputs_fresh(page):
-    assert page(lambda nb: add_text(nb, "One more sentence.")) == []
+def test_changed_prose_and_alternative_text_keep_the_outputs_fresh(page):
+    def describe(nb):
+        c = code(nb, nbk.has_figure)
+        c["source"] = re.sub(r"fig-alt: .*", "fig-alt: Another description of what there is to see", nbk.source(c))
+    for change in (describe, lambda nb: add_text(nb, "One more sentence.")): assert page(change) == []
 
 
 def test_nbdev_keeps_the_hash():
@@ -86,11 +89,9 @@ def test_figures_need_alternative_text(page):
     def without(nb):
         for c in nb["cells"]:
             if c["cell_type"] == "code" and nbk.has_figure(c): c["source"] = re.sub(r"^#\| fig-alt.*\n", "", nbk.source(c), flags=re.M)
-        nb["metadata"]["code_hash"] = nbk.code_hash(nb)
     def unreadable(nb):
         c = code(nb, nbk.has_figure)
         c["source"] = re.sub(r"fig-alt: ", "fig-alt: a map: ", nbk.source(c))
-        nb["metadata"]["code_hash"] = nbk.code_hash(nb)
     def none(nb):
         nb["cells"] = [c for c in nb["cells"] if not (c["cell_type"] == "code" and nbk.has_figure(c))]
         nb["metadata"]["code_hash"] = nbk.code_hash(nb)
@@ -98,6 +99,11 @@ def test_figures_need_alternative_text(page):
     assert any("no YAML" in w for w in page(unreadable))
     assert page(none) == ["no figure"]
     assert page(lambda nb: add_text(nb, "![](01_your_first_map.ipynb)")) == [f"cell {len(nbk.read(PAGE)['cells'])}: a picture without alternative text"]
+
+
+def test_cells_beyond_forty_lines_are_found(page):
+    def lengthen(nb): (c := code(nb, lambda c: True)).update(source=nbk.source(c) + "\n# more" * 41)
+    assert any("lines of code" in w for w in page(lengthen))
 
 
 def test_title_and_description_are_needed(page):
@@ -139,6 +145,13 @@ def test_workflows_cover_systems_and_versions():
     matrix = test["jobs"]["matrix"]["strategy"]["matrix"]
     assert {m.split("-")[0] for m in matrix["os"]} == {"ubuntu", "macos", "windows"} and matrix["python"] == ["3.10", "3.11", "3.12", "3.13"]
     assert any(s.get("run") == "make docs" for s in docs["jobs"]["build"]["steps"])
+
+
+def test_pictures_are_sound_and_say_what_they_are():
+    from xml.etree import ElementTree
+    for path in NBS.glob("images/*.svg"):
+        root = ElementTree.parse(path).getroot()
+        assert root.tag.endswith("svg") and (path.stem == "favicon" or root.get("aria-label")), path.name
 
 
 def test_social_card_has_the_size_that_sites_expect():
