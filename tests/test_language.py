@@ -18,7 +18,7 @@ from diffclip.encoder import Architecture
 from diffclip.text_alignment import builtin_descriptions, encode_texts
 
 SMALL = Architecture(window=7, width=32, depth=1, heads=1, hidden=16, stem_norm="none", decoder_width=16, decoder_depth=1, decoder_heads=1)
-QUICK = replace(PRESETS["tiny"], architecture=SMALL, pretraining=replace(PRESETS["tiny"].pretraining, steps=4, batch=16), fitting=replace(PRESETS["tiny"].fitting, steps=20))
+QUICK = replace(PRESETS["tiny"], architecture=SMALL, pretraining=replace(PRESETS["tiny"].pretraining, steps=4, batch=16), fitting=replace(PRESETS["tiny"].fitting, steps=20, context=3, context_steps=40, smooth=0, shares=0.))
 
 
 def letters(texts):
