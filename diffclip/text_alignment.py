@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Mapping
+from zipfile import BadZipFile
 
 import numpy as np, torch, yaml
 import torch.nn.functional as F
@@ -321,11 +322,11 @@ def read_embeddings(
             with safe_open(path, "np") as f: return {k: f.get_tensor(k) for k in f.keys()}
         data = np.load(path, allow_pickle=False)
         if path.suffix == ".npz": return {k: data[k] for k in data.files}
-    except (OSError, ValueError, EOFError, SafetensorError) as e: raise InputError(f"{path} cannot be read as arrays ({' '.join(str(e).split())[:120]}): save it again, as numbers") from None
+    except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as e: raise InputError(f"{path} cannot be read as arrays ({' '.join(str(e).split())[:120]}): save it again, as numbers") from None
     names = path.with_suffix(".txt")
     if not names.is_file(): raise InputError(f"{path} has no class names: put them beside it, one a line, in {names.name}, or save one array for each name as .npz")
-    names = [l.strip() for l in names.read_text("utf-8-sig").splitlines() if l.strip()]
-    if len(names) != len(data): raise InputError(f"{path} has {len(data)} rows, but {len(names)} names are beside it")
+    names = [l.strip() for l in names.read_text("utf-8-sig", errors="replace").splitlines() if l.strip()]
+    if data.ndim != 2 or len(names) != len(data): raise InputError(f"{path} is an array of shape {data.shape}, with {len(names)} names beside it: give one row (E,) for each name")
     if twice := {n for n in names if names.count(n) > 1}: raise InputError(f"{path}: two rows have the name {', '.join(twice)}")
     return dict(zip(names, data))
 
