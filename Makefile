@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test docs notebooks clean-checks lint pytest gpu
+.PHONY: demo test docs outputs notebooks clean-checks lint pytest gpu
 
 ifdef UV
 new_venv = $(UV) venv -q --allow-existing $(VENV)
@@ -34,7 +34,7 @@ test: $(VENV)/.installed-dev lint clean-checks notebooks pytest
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 
-# exported modules, README.md and cleaned notebooks are what the notebooks say
+# exported modules, cleaned notebooks, README.md, links and the sidebar are what the notebooks say
 clean-checks: $(VENV)/.installed-dev
 	$(BIN)/python tests/check_repository.py
 
@@ -45,10 +45,19 @@ notebooks: $(VENV)/.installed-dev
 pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
+# executes the notebooks whose code has changed, cleans them, and writes what is made from them
+outputs: $(VENV)/.installed-dev
+	$(BIN)/nbdev_export
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/notebooks.py
+	$(BIN)/python tests/check_repository.py --write
+
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/gpu_check.py
 
+# nbdev without Quarto would try to install it as root: say what is missing instead
 docs: $(VENV)/.installed-dev
-	$(BIN)/nbdev_proc_nbs
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.7 or newer: https://quarto.org/docs/get-started/"; exit 1; }
+	rm -rf _proc
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_proc_nbs
 	cd _proc && quarto render --no-cache
 	rm -rf _docs && mv _proc/_docs _docs

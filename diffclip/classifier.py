@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'FORMAT', 'Preset', 'choose_device', 'DiffCLIP']
 
-# %% ../nbs/05_classifier.ipynb #9a77a7f9
+# %% ../nbs/05_classifier.ipynb #f943fa3c
 import copy, json, os, tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .encoder import *
 from .mask_diffusion import *
 from .text_alignment import *
 
-# %% ../nbs/05_classifier.ipynb #b999004c
+# %% ../nbs/05_classifier.ipynb #180dfcea
 @dataclass
 class Preset:
     "Sizes and schedules"
@@ -33,17 +33,18 @@ class Preset:
 def _light(width, depth, **kw):
     return Architecture(width=width, depth=depth, heads=width // 32, hidden=64, stem_norm="none", decoder_width=64, decoder_depth=1, decoder_heads=2, **kw)
 
-def _one_cycle(steps, batch): return Pretraining(steps=steps, batch=batch, lr=2e-3, weight_decay=.01, schedule="onecycle", hidden_weight=1., augment="turn")
+def _one_cycle(steps): return Pretraining(steps=steps, batch=32, lr=1e-3, weight_decay=.01, schedule="onecycle", hidden_weight=1., decode=.4, augment="turn")
 
-_GENTLE = Fitting(steps=120, batch=48, lr=2e-3, encoder_lr=1e-4, weight_decay=.05, schedule="onecycle", readout="pixel", block=5, scale=10., noise=100, visible=.3)
+_CONTEXT = Fitting(steps=120, batch=48, lr=2e-3, encoder_lr=0., weight_decay=.05, schedule="onecycle", readout="pixel", block=5, scale=10., noise=100, visible=.3,
+                   context=8, smooth=4, edge=1.5, shares=10.)
 
 PRESETS = {
     "paper": Preset(),
-    "default": Preset(_light(64, 3), "mnf", _one_cycle(600, 128), _GENTLE, fit_untrained_lr=1e-3),
-    "tiny": Preset(_light(64, 2), "mnf", _one_cycle(150, 96), replace(_GENTLE, steps=80), fit_untrained_lr=1e-3),
+    "default": Preset(_light(64, 3), "mnf", _one_cycle(1600), _CONTEXT, fit_untrained_lr=1e-3),
+    "tiny": Preset(_light(64, 2), "mnf", _one_cycle(450), replace(_CONTEXT, steps=80), fit_untrained_lr=1e-3),
 }
 
-# %% ../nbs/05_classifier.ipynb #ce6d7c85
+# %% ../nbs/05_classifier.ipynb #ef635204
 def choose_device(
     name="auto" # "auto": CUDA if there is one, else the CPU; or any torch device name
 ) -> torch.device:
@@ -66,7 +67,7 @@ def _named_descriptions(descriptions, classes):
     if descriptions is not None and not isinstance(descriptions, Mapping): raise InputError(f"descriptions={descriptions!r}: give 'builtin', or a mapping from class code or name to a sentence")
     return {classes.get(k, k): v for k, v in (descriptions or {}).items()}
 
-# %% ../nbs/05_classifier.ipynb #8b1d5ef1
+# %% ../nbs/05_classifier.ipynb #f8b008c3
 class DiffCLIP:
     "Few-shot, language-driven classifier of multimodal scenes"
     def __init__(self,
@@ -86,7 +87,7 @@ class DiffCLIP:
         self.sentences = class_sentences(self.classes.values(), self.template, _named_descriptions(descriptions, self.classes))
         self.text, self.tower, self.frozen_text = open_text(text, self.classes.values(), self.device)
         self.finetune_text, self.fitted_text, self.tuned, self.tuned_state = _check_finetune(finetune_text, self.tower, self.text), None, None, {}
-        self.scaling = self.stage1 = self.encoder = self.head = self.class_texts = self.colors = None
+        self.scaling = self.stage1 = self.encoder = self.head = self.class_texts = self.colors = self.guide = self.tau2 = self.shots = None
         self.history = {"pretrain": [], "fit": []}
 
     def __repr__(self):
@@ -106,7 +107,7 @@ class DiffCLIP:
     @property
     def bands(self): "Modality → input channels of the encoder"; return {k: len(a) for k, (_, a) in self.scaling.items()}
 
-# %% ../nbs/05_classifier.ipynb #bf69b703
+# %% ../nbs/05_classifier.ipynb #0aecc5c8
 @patch
 def pretrain(self:DiffCLIP,
     scene:Scene,          # any scene with the modalities of interest; its labels are not read
@@ -114,7 +115,7 @@ def pretrain(self:DiffCLIP,
     progress=None,        # called as progress(step, steps, loss)
 ) -> DiffCLIP: # self
     "Stage 1: learn the scene's look by mask diffusion. Starts afresh; what was fitted before is dropped"
-    self.scaling = self.encoder = self.head = self.class_texts = self.tuned = None
+    self.scaling = self.encoder = self.head = self.class_texts = self.tuned = self.guide = self.tau2 = self.shots = None
     self.tuned_state = {}
     windows = self._windows(scene)
     cfg = self.preset.pretraining if steps is None else replace(self.preset.pretraining, steps=int(steps))
@@ -123,7 +124,7 @@ def pretrain(self:DiffCLIP,
     self.stage1.eval()
     return self
 
-# %% ../nbs/05_classifier.ipynb #ff401903
+# %% ../nbs/05_classifier.ipynb #6cc547d9
 @patch
 def encode_sentences(self:DiffCLIP,
     sentences, # a list of lists of sentences
@@ -152,7 +153,7 @@ def _other_tower(self:DiffCLIP, kept, now):
     return InputError(f"the model was fitted with the text encoder {(self.fitted_text or {}).get('name', self.text)} ({kept}), this one is {encoder_name(self.tower)} ({now}): "
                       "their vectors do not compare. Load the model with its own encoder, or fit it again")
 
-# %% ../nbs/05_classifier.ipynb #6bcb1502
+# %% ../nbs/05_classifier.ipynb #6b5e3f2e
 @patch
 def _tuned(self:DiffCLIP):
     "The fine-tuned text tower"
@@ -179,7 +180,7 @@ def use_text(self:DiffCLIP,
     except InputError: self.tower = before; raise
     return self
 
-# %% ../nbs/05_classifier.ipynb #bd83f577
+# %% ../nbs/05_classifier.ipynb #ee3efb86
 def _check_train(scene, train, classes):
     "The shots' places (n, 2) and class indices (n,); labels are read nowhere else"
     if scene.labels is None: raise InputError("the scene has no labels to fit")
@@ -191,7 +192,7 @@ def _check_train(scene, train, classes):
     index = np.argsort(codes)[np.searchsorted(codes, y, sorter=np.argsort(codes))]
     return torch.from_numpy(np.argwhere(train)), torch.from_numpy(index).long()
 
-# %% ../nbs/05_classifier.ipynb #b0a467e3
+# %% ../nbs/05_classifier.ipynb #f1949cca
 @patch
 def load_text(self:DiffCLIP):
     "The frozen class vectors (C, E), encoded at the first call; None where the tower learns. Raises `InputError` if the weights are not to be had"
@@ -205,12 +206,23 @@ def _learning_text(self:DiffCLIP):
     if self.text == "scratch": return self._build(lambda: ScratchText(self.sentences, self.preset.architecture.width))
     return self._build(lambda: TunedText(self._checked_tower(), self.sentences, self.finetune_text))
 
-# %% ../nbs/05_classifier.ipynb #699e9a9c
+# %% ../nbs/05_classifier.ipynb #41f9580f
 @patch
 def _keep_text(self:DiffCLIP, tower, frozen):
     "Keep the class vectors, and what a pretrained tower has learned"
     with torch.no_grad(): self.class_texts = tower().detach() if tower else frozen.clone()
     if self.finetune_text: self.tuned, self.tuned_state = tower, tower.learned()
+
+@patch
+def _align(self:DiffCLIP, windows, scene, yx, y, cfg, texts, progress):
+    "Align windows around the shots (where the encoder learns, or nothing is averaged), then their averaged tokens"
+    losses, self.shots = [], len(y) / len(self.classes)
+    if cfg.encoder_lr or not cfg.context: losses += fit_shots(self.encoder, self.head, texts, windows, yx, y, cfg, self.seed, progress)
+    if cfg.context:
+        self.encoder.eval()
+        self.guide, self.tau2 = fit_guide(self.encoder, windows, scene.valid, cfg, seed=self.seed)
+        losses += fit_head(shot_features(self.encoder, windows, yx, self.guide, self.tau2, cfg), self.head, texts, y, cfg, progress)
+    return losses
 
 @patch
 def fit(self:DiffCLIP,
@@ -230,40 +242,46 @@ def fit(self:DiffCLIP,
     tower = self._learning_text() if frozen is None else None
     with torch.no_grad(): E = (tower() if tower else frozen).shape[1]
     self.head = self._build(lambda: AlignmentHead(len(self.bands), arch.width, E, cfg.scale))
-    self.history["fit"] = fit_shots(self.encoder, self.head, tower or frozen, windows, yx, y, cfg, self.seed, progress)
+    self.history["fit"] = self._align(windows, scene, yx, y, cfg, tower or frozen, progress)
     self._keep_text(tower, frozen)
     self.colors = {c: scene.colors[c] for c in self.classes if c in scene.colors}
     return self
 
-# %% ../nbs/05_classifier.ipynb #54709056
+# %% ../nbs/05_classifier.ipynb #e2c3b83f
 @patch
 def _batches(self:DiffCLIP, scene, batch, progress, texts=None):
     if self.head is None: raise InputError("the model has not been fitted: call fit(scene, split.train) first")
     windows = Windows(apply_scaling(scene, self.scaling), self.preset.architecture.window, self.device)
-    return predict_blocks(self.encoder, self.head, self.class_texts if texts is None else texts, windows, self.preset.fitting, batch, progress)
+    texts, cfg, batch = self.class_texts if texts is None else texts, self.preset.fitting, batch or (32 if self.device.type == "cpu" else 1024)
+    if cfg.context: return predict_tiles(self.encoder, self.head, texts, windows, self.guide, self.tau2, cfg, batch, progress=progress)
+    return predict_blocks(self.encoder, self.head, texts, windows, cfg, batch, progress)
 
 @patch
 def predict(self:DiffCLIP,
     scene:Scene,     # with the modalities the model was fitted on; labels are not needed
-    batch:int=512,   # windows at once: bounds the memory, not the result
+    batch:int|None=None, # windows at once: bounds the memory, not the result; default 32 on the CPU, whose cache they fit, 1024 elsewhere
     progress=None,   # called as progress(windows, all windows, None)
 ) -> np.ndarray: # (H, W) int32 class codes; 0 where there is no data
     "The land-cover map"
     codes, out = np.array(list(self.classes), np.int32), np.zeros(scene.shape, np.int32)
-    for rows, cols, p in self._batches(scene, batch, progress): out[rows, cols] = codes[p.argmax(1)]
+    if self.preset.fitting.shares: out = codes[self.predict_proba(scene, batch, progress).argmax(0)]
+    else:
+        for rows, cols, p in self._batches(scene, batch, progress): out[rows, cols] = codes[p.argmax(1)]
     return np.where(scene.valid, out, 0)
 
 @patch
 def predict_proba(self:DiffCLIP,
-    scene:Scene, batch:int=512, progress=None, # as for `predict`
+    scene:Scene, batch=None, progress=None, # as for `predict`
 ) -> np.ndarray: # (C, H, W) float32, sums to 1 over the classes; 1/C each where there is no data
     "Class probabilities, in the order of `classes`"
     out = np.empty((len(self.classes), *scene.shape), np.float32)
     for rows, cols, p in self._batches(scene, batch, progress): out[:, rows, cols] = p.T
+    k = self.preset.fitting.shares
+    out = share_weighted(out, scene.valid, k and self.shots / (self.shots + k))
     return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
 
-# %% ../nbs/05_classifier.ipynb #728bca64
-FORMAT = 1  # of a saved model
+# %% ../nbs/05_classifier.ipynb #79577208
+FORMAT = 2  # of a saved model
 
 @patch
 def _tensors(self:DiffCLIP):
@@ -271,7 +289,7 @@ def _tensors(self:DiffCLIP):
     for name in ("stage1", "encoder", "head"):
         if (m := getattr(self, name)) is not None: out |= {f"{name}.{k}": v.detach().cpu().contiguous() for k, v in m.state_dict().items()}
     out |= {f"text.{k}": v for k, v in self.tuned_state.items()}
-    for name in ("class_texts", "frozen_text"):
+    for name in ("class_texts", "frozen_text", "guide"):
         if (t := getattr(self, name)) is not None: out[name] = t.detach().cpu().contiguous()
     return out
 
@@ -282,7 +300,7 @@ def save(self:DiffCLIP,
     "Write `model.safetensors` and `config.json`, each whole or not at all. Raises `InputError` if the place cannot be written"
     path = Path(path)
     config = dict(format=FORMAT, classes=self.classes, colors=self.colors, text=self.text, text_encoder=self.fitted_text, finetune_text=self.finetune_text,
-                  template=self.template, sentences=self.sentences, seed=self.seed, preset=asdict(self.preset), modalities=list(self.scaling or {}))
+                  template=self.template, sentences=self.sentences, seed=self.seed, preset=asdict(self.preset), modalities=list(self.scaling or {}), shots=self.shots, tau2=self.tau2)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path, prefix=".part") as tmp:
@@ -293,7 +311,7 @@ def save(self:DiffCLIP,
                 os.replace(f"{tmp}/{f}", path/f)
     except OSError as e: raise InputError(f"{path} cannot be written: {e.strerror or e}") from None
 
-# %% ../nbs/05_classifier.ipynb #2cd4e6f1
+# %% ../nbs/05_classifier.ipynb #dc90b601
 def _read_saved(path):
     path = Path(path)
     for f in ("config.json", "model.safetensors"):
@@ -325,11 +343,13 @@ def load(cls:DiffCLIP,
             if state := part(name):
                 setattr(self, name, m := self._build(make)); m.load_state_dict(state); m.eval()
     except (KeyError, RuntimeError) as e: raise InputError(f"{path} holds a damaged model ({e}): train it again") from None
-    if "class_texts" in tensors: self.class_texts = tensors["class_texts"].to(self.device)
+    for name in ("class_texts", "guide"):
+        if name in tensors: setattr(self, name, tensors[name].to(self.device))
+    self.shots, self.tau2 = config["shots"], config["tau2"]
     if text is not None: self.use_text(text)
     return self
 
-# %% ../nbs/05_classifier.ipynb #83c9b611
+# %% ../nbs/05_classifier.ipynb #1e3e457c
 @patch
 def query_vector(self:DiffCLIP,
     text, # as for `query`
@@ -349,14 +369,14 @@ def query_vector(self:DiffCLIP,
 def query(self:DiffCLIP,
     scene:Scene,     # with the modalities the model was fitted on
     text,            # a word, which is put into the model's prompt; a list of sentences, taken as they are; or a vector (E,)
-    batch:int=512, progress=None, # as for `predict`
+    batch=None, progress=None,    # as for `predict`
 ) -> np.ndarray: # (H, W) float32 in 0…1; NaN where there is no data
     "How well a word explains each pixel, against the known classes. Raises `InputError` with `scratch`, which knows no words"
     texts, out = torch.cat([self.class_texts, self.query_vector(text)[None]]), np.full(scene.shape, np.nan, np.float32)
     for rows, cols, p in self._batches(scene, batch, progress, texts): out[rows, cols] = p[:, -1]
     return np.where(scene.valid, out, np.float32(np.nan))
 
-# %% ../nbs/05_classifier.ipynb #97345ed1
+# %% ../nbs/05_classifier.ipynb #8cfcfda0
 @patch
 def _set_sentences(self:DiffCLIP, classes, i, sentences):
     "Class i is now what these sentences say"
@@ -397,7 +417,7 @@ def class_embeddings(self:DiffCLIP) -> dict: # name → (E,) float32, unit lengt
     if vectors is None: raise InputError(f"the class vectors of text={self.text!r} are learned in fit: call fit(scene, split.train) first")
     return {n: v.cpu().numpy().copy() for n, v in zip(self.classes.values(), vectors)}
 
-# %% ../nbs/05_classifier.ipynb #2f322141
+# %% ../nbs/05_classifier.ipynb #ea269108
 @patch
 def refine(self:DiffCLIP,
     scene:Scene,    # with labels
@@ -410,7 +430,8 @@ def refine(self:DiffCLIP,
     if self.text == "scratch": raise InputError("text='scratch' does not keep its text tower after fit, so it cannot go on: call fit with all pixels")
     (yx, y), cfg = _check_train(scene, train, self.classes), self.preset.fitting
     tower = self._tuned() if self.finetune_text else None
-    losses = fit_shots(self.encoder, self.head, tower or self.class_texts, self._windows(scene), yx, y, cfg if steps is None else replace(cfg, steps=int(steps)), self.seed, progress)
+    if steps is not None: cfg = replace(cfg, steps=int(steps), context_steps=int(steps))
+    losses = self._align(self._windows(scene), scene, yx, y, cfg, tower or self.class_texts, progress)
     self._keep_text(tower, self.class_texts)
     self.history["fit"] += losses
     return self

@@ -62,9 +62,9 @@ class Modality(np.ndarray):
         for name in ("wavelengths", "band_names", "units"): setattr(self, name, getattr(obj, name, None) if same else None)
 
 # %% ../nbs/00_data.ipynb #305aee4c
-# Paul Tol's "muted" scheme, made to be told apart by colour-blind readers, then his "light" one
+# Paul Tol's "muted" scheme, made to be told apart by colour-blind readers, then ten more, found by search to be far from these, from each other and from white
 PALETTE = ("#332288", "#117733", "#44AA99", "#CC6677", "#882255", "#DDCC77", "#88CCEE", "#999933", "#AA4499", "#DDDDDD",
-           "#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#99DDFF", "#44BB99", "#BBCC33", "#AAAA00", "#661100", "#6699CC")
+           "#553300", "#1166FF", "#22AAFF", "#CCEE00", "#BB77BB", "#1122DD", "#EE99BB", "#BBBB00", "#BBAA77", "#BB3300")
 
 def default_colors(
     codes # class codes, in order

@@ -6,9 +6,10 @@
 __all__ = ['TEMPLATES', 'class_prompts', 'class_sentences', 'mean_directions', 'builtin_descriptions', 'check_embeddings',
            'encoder_name', 'encode_texts', 'fitting_tokens', 'ScratchText', 'parse_text', 'find_tower', 'text_state',
            'PretrainedText', 'read_embeddings', 'match_embeddings', 'open_text', 'split_projection', 'TunedText',
-           'AlignmentHead', 'alignment_loss', 'Fitting', 'shot_tokens', 'fit_shots', 'predict_blocks']
+           'AlignmentHead', 'alignment_loss', 'Fitting', 'shot_tokens', 'fit_shots', 'edge_mean', 'tokens_at',
+           'fit_guide', 'shot_features', 'fit_head', 'predict_blocks', 'predict_tiles', 'share_weighted']
 
-# %% ../nbs/03_text_alignment.ipynb #013c9f42
+# %% ../nbs/03_text_alignment.ipynb #c7f2cec9
 import difflib, hashlib, json, math, os, tempfile, warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -29,7 +30,7 @@ from .datasets import default_root
 from .encoder import *
 from .mask_diffusion import *
 
-# %% ../nbs/03_text_alignment.ipynb #dbf771ef
+# %% ../nbs/03_text_alignment.ipynb #2c874c30
 TEMPLATES = ("a multimodal fusion patch of a {}.", "a patch of a {}.", "a fine grained patch of a {}.")
 
 def class_prompts(
@@ -40,7 +41,7 @@ def class_prompts(
     if template.count("{}") != 1: raise InputError(f"the prompt template {template!r} must hold {{}} once, for the class name")
     return [template.format(n) for n in names]
 
-# %% ../nbs/03_text_alignment.ipynb #1cd43711
+# %% ../nbs/03_text_alignment.ipynb #3a5e1b13
 def class_sentences(
     names,                 # class names, in order
     template=TEMPLATES[0], # a prompt with {} for the name, or several
@@ -64,7 +65,7 @@ def mean_directions(
     if all(c == 1 for c in counts): return vectors
     return F.normalize(torch.stack([v.mean(0) for v in vectors.split(list(counts))]), dim=-1)
 
-# %% ../nbs/03_text_alignment.ipynb #b2296e6f
+# %% ../nbs/03_text_alignment.ipynb #5e99ab77
 def builtin_descriptions(
     names # class names
 ) -> dict: # name → description
@@ -73,7 +74,7 @@ def builtin_descriptions(
     if lost := [n for n in names if n.lower() not in known]: raise InputError(f"there is no built-in description of {', '.join(lost)}: give your own, as name → sentence")
     return {n: known[n.lower()] for n in names}
 
-# %% ../nbs/03_text_alignment.ipynb #f6c6bae1
+# %% ../nbs/03_text_alignment.ipynb #6ed8c16e
 def check_embeddings(
     vectors,     # (n, E), one for each text or class
     texts,       # the n texts, or the classes
@@ -99,7 +100,7 @@ def encode_texts(
     with torch.no_grad(): vectors = encoder(texts)
     return check_embeddings(vectors, texts, f"the text encoder {encoder_name(encoder)} returned an array")
 
-# %% ../nbs/03_text_alignment.ipynb #25ed78b8
+# %% ../nbs/03_text_alignment.ipynb #dc462068
 def fitting_tokens(
     tokenize, # open_clip's tokenizer
     texts,    # n texts
@@ -136,7 +137,7 @@ class ScratchText(nn.Module):
         x = t.ln_final(x)[torch.arange(len(x), device=x.device), self.tokens.argmax(1)]
         return mean_directions(F.normalize(x @ t.text_projection, dim=-1), self.counts)
 
-# %% ../nbs/03_text_alignment.ipynb #8f1d72a9
+# %% ../nbs/03_text_alignment.ipynb #1ce3dc7f
 def parse_text(
     spec:str # "ARCH/TAG", "ARCH:/path", "hf-hub:org/name", "local-dir:/path"
 ) -> tuple: # open_clip's (model name, pretrained)
@@ -156,7 +157,7 @@ def parse_text(
         raise InputError(f"text={spec!r}: {arch} has no weights {weights!r}; choose from {', '.join(near(weights, tags) or tags) or 'none: pass a file as ' + arch + ':/path'}")
     return arch, weights
 
-# %% ../nbs/03_text_alignment.ipynb #65f1b8cc
+# %% ../nbs/03_text_alignment.ipynb #7bd59efd
 def _unavailable(spec, e):
     why = str(e).splitlines()[0][:200] if str(e) else type(e).__name__
     return InputError(f"text={spec!r} could not be loaded ({why}). Without a network, pass a file as 'ARCH:/path/to/weights', your own class vectors as an array, or text='scratch'")
@@ -184,7 +185,7 @@ def find_tower(
     except InputError: raise
     except Exception as e: raise _unavailable(spec, e) from e  # open_clip and the hub raise many kinds
 
-# %% ../nbs/03_text_alignment.ipynb #55f08e77
+# %% ../nbs/03_text_alignment.ipynb #c577d423
 _TOWER = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection", "cls_emb")
 
 def _tower_keys(keys):
@@ -221,7 +222,7 @@ def text_state(
     if not state: raise InputError(f"{path} holds no text tower: expected a state dict with token_embedding.weight, positional_embedding, transformer…")
     return state
 
-# %% ../nbs/03_text_alignment.ipynb #ed9476d3
+# %% ../nbs/03_text_alignment.ipynb #a4048786
 class PretrainedText:
     "The frozen text tower of an open_clip model: texts in, unit vectors out. Nothing is read before it is needed"
     def __init__(self,
@@ -260,7 +261,7 @@ class PretrainedText:
         except ImportError: raise InputError(f"the tokenizer of text={self.name!r} needs the library transformers: pip install transformers") from None
         except Exception as e: raise _unavailable(self.name, RuntimeError(f"its tokenizer is not to be had: {e or type(e).__name__}")) from e
 
-# %% ../nbs/03_text_alignment.ipynb #f283b2df
+# %% ../nbs/03_text_alignment.ipynb #3deda677
 @patch
 def build(self:PretrainedText) -> nn.Module: # token numbers (n, context length) → (n, E)
     "A new copy of the tower. Raises `InputError` if the weights are another architecture's"
@@ -274,7 +275,7 @@ def build(self:PretrainedText) -> nn.Module: # token numbers (n, context length)
         raise InputError(f"{path} does not fit the text tower of {parse_text(self.name)[0]}, it is another architecture's: {str(e).splitlines()[1].strip()[:160]}") from None
     return tower.eval()
 
-# %% ../nbs/03_text_alignment.ipynb #3e82bd18
+# %% ../nbs/03_text_alignment.ipynb #3ba63333
 def _cached(checksum, text): return default_root()/"text"/f"{hashlib.sha256(f'{checksum}{text}'.encode()).hexdigest()}.npy"
 
 def _read_cached(path):
@@ -310,7 +311,7 @@ def __call__(self:PretrainedText,
             _write_cached(_cached(self.checksum, t), v)
     return torch.stack([found[t] for t in texts])
 
-# %% ../nbs/03_text_alignment.ipynb #5bba352d
+# %% ../nbs/03_text_alignment.ipynb #a5b9aec7
 def read_embeddings(
     path # .safetensors, .npz or .npy
 ) -> dict: # name → vector
@@ -330,7 +331,7 @@ def read_embeddings(
     if twice := {n for n in names if names.count(n) > 1}: raise InputError(f"{path}: two rows have the name {', '.join(twice)}")
     return dict(zip(names, data))
 
-# %% ../nbs/03_text_alignment.ipynb #484848ba
+# %% ../nbs/03_text_alignment.ipynb #f91387d0
 def match_embeddings(
     vectors:Mapping, # name → vector
     names,           # class names, in order
@@ -358,7 +359,7 @@ def open_text(
     if callable(text): return encoder_name(text), text, None
     return "array", None, check_embeddings(text, names)
 
-# %% ../nbs/03_text_alignment.ipynb #528a9b80
+# %% ../nbs/03_text_alignment.ipynb #207bfd9c
 def split_projection(
     tower:nn.Module # from `PretrainedText.build`; changed
 ) -> tuple: # the tower up to its pooled feature, the projection
@@ -399,7 +400,7 @@ class TunedText(nn.Module):
         "What has been trained, to save"
         return {k: p.detach().cpu().contiguous() for k, p in self.named_parameters() if p.requires_grad}
 
-# %% ../nbs/03_text_alignment.ipynb #3955839a
+# %% ../nbs/03_text_alignment.ipynb #137bc5ae
 class AlignmentHead(nn.Module):
     "Tokens of all modalities to a unit vector in the text's space, and the logit scale"
     def __init__(self,
@@ -419,7 +420,7 @@ class AlignmentHead(nn.Module):
         features = F.normalize(self.project(torch.cat(list(tokens), -1)).float(), dim=-1)
         return self.logit_scale.exp() * features @ texts.to(features).T
 
-# %% ../nbs/03_text_alignment.ipynb #f5fc0c41
+# %% ../nbs/03_text_alignment.ipynb #6805cc96
 def alignment_loss(
     logits:Tensor, # (B, C)
     y:Tensor,      # (B,) class index of each image
@@ -431,7 +432,7 @@ def alignment_loss(
     per_class = -(share * logits.T.log_softmax(1)).sum(1)
     return (to_text + per_class[positive.any(1)].mean()) / 2
 
-# %% ../nbs/03_text_alignment.ipynb #120f514f
+# %% ../nbs/03_text_alignment.ipynb #cd058cfb
 @dataclass
 class Fitting:
     "The schedule of stage 2; the defaults are the published ones"
@@ -446,6 +447,11 @@ class Fitting:
     scale:float=1/.7        # e^s at the start
     noise:int=0             # timesteps below this are drawn while fitting; 0 = clean
     visible:float=1.        # share of the tokens shown while fitting
+    context:int=0           # radius, pixels, over which a pixel's token is averaged with those like it; 0 = its own token alone
+    context_steps:int=200   # of the head on averaged tokens
+    smooth:int=0            # the same for the map's class probabilities
+    edge:float=1.5          # a neighbour counts e^(−1/2) where it differs this many times as much as neighbours usually do
+    shares:float=0.         # K > 0: class shares of the map count with weight shots / (shots + K)
 
 def shot_tokens(
     encoder:Encoder, windows:Windows,
@@ -468,7 +474,7 @@ def shot_tokens(
     visible = encoder.embed(noised, order)
     return [x[:, 1] for x in encoder.encode(visible, t).values()]
 
-# %% ../nbs/03_text_alignment.ipynb #7ba698fd
+# %% ../nbs/03_text_alignment.ipynb #398f66ec
 def fit_shots(
     encoder:Encoder, head:AlignmentHead,
     texts,            # `ScratchText` or `TunedText`, trained along, or a (C, E) tensor of frozen unit vectors
@@ -503,14 +509,119 @@ def fit_shots(
     if not np.isfinite(losses).all(): raise FloatingPointError("the loss of stage 2 is not finite: lower the learning rate")
     return losses
 
-# %% ../nbs/03_text_alignment.ipynb #118638c0
+# %% ../nbs/03_text_alignment.ipynb #08bc988f
+def edge_mean(
+    values:Tensor, # (n, h+2r, w+2r, C), with a margin of r around
+    guide:Tensor,  # (n, h+2r, w+2r, G), by which pixels are compared
+    radius:int,    # r, pixels
+    tau2:float,    # τ²
+) -> Tensor: # (n, h, w, C)
+    "Mean over neighbours that look like the pixel (bilateral filter); of a radius above 6 every second neighbour is taken"
+    r, step = radius, 1 if radius <= 6 else 2
+    h, w = values.shape[1] - 2 * r, values.shape[2] - 2 * r
+    part = lambda x, dy, dx: x[:, r + dy:r + dy + h, r + dx:r + dx + w]
+    centre, total, weight = part(guide, 0, 0), 0., 0.
+    for dy in range(-r, r + 1, step):
+        for dx in range(-r, r + 1, step):
+            if (away := dy * dy + dx * dx) > r * r: continue
+            k = torch.exp(-(part(guide, dy, dx) - centre).square().sum(-1, keepdim=True) / (2 * tau2) - away * 1.125 / max(r, 1)**2)
+            total, weight = total + k * part(values, dy, dx), weight + k
+    return total / weight
+
+# %% ../nbs/03_text_alignment.ipynb #fb39e931
+@torch.inference_mode()
+def tokens_at(
+    encoder:Encoder, windows:Windows,
+    y:Tensor, x:Tensor, # (…) long: rows and columns; those outside the scene stand for the nearest inside
+    block:int=5,        # one window gives the tokens of its central block×block pixels
+    batch:int=32,       # windows at once
+    progress=None,      # called with the number of windows encoded, each batch
+) -> Tensor: # (…, M·D)
+    "Tokens of pixels, all modalities side by side; clean windows, t = 0"
+    (H, W), w, b, dev = windows.shape, windows.size, block, windows.device
+    y, x = y.to(dev).clamp(0, H - 1), x.to(dev).clamp(0, W - 1)
+    columns = -(-W // b)
+    blocks, which = (y // b * columns + x // b).unique(return_inverse=True)
+    corner = torch.stack([blocks // columns, blocks % columns], 1) * b
+    centre = torch.minimum(corner + b // 2, torch.tensor([H - 1, W - 1], device=dev))
+    inner = torch.cartesian_prod(*[torch.arange(b, device=dev)] * 2).view(b * b, 2)
+    place = (corner - centre)[:, None] + inner + w // 2                                         # n, b², 2: in the window
+    place = (place @ torch.tensor([w, 1], device=dev)).clamp(0, w * w - 1)                       # beyond the border: never asked for
+    table = []
+    for i in range(0, len(centre), batch):
+        out = encoder(windows.gather(*centre[i:i + batch].T))
+        table.append(torch.cat([take_tokens(t[:, 1:], place[i:i + batch]) for t in out.values()], -1))
+        if progress: progress(len(table[-1]))
+    return torch.cat(table)[which, y % b * b + x % b]
+
+# %% ../nbs/03_text_alignment.ipynb #9de69153
+@torch.inference_mode()
+def fit_guide(
+    encoder:Encoder, windows:Windows,
+    valid,             # (H, W) bool: which pixels have data
+    cfg,               # `Fitting`: block, edge
+    components:int=8,  # G
+    patches:int=500,   # sampled at most
+    seed:int=0,
+): # matrix (M·D, G) from tokens to the space in which they are compared; τ²
+    "What likeness means on this scene; labels are not read"
+    rng, ok = np.random.default_rng(seed), np.asarray(valid)
+    ok = ok & np.roll(ok, (-4, -4), (0, 1))
+    corner = np.argwhere(ok[:-4, :-4]) if ok[:-4, :-4].any() else np.argwhere(valid)
+    corner = torch.from_numpy(corner[rng.permutation(len(corner))[:patches]]).to(windows.device)
+    side = torch.arange(5, device=windows.device)
+    x = tokens_at(encoder, windows, (corner[:, :1, None] + side[:, None]).expand(-1, 5, 5), (corner[:, 1:, None] + side).expand(-1, 5, 5), cfg.block)
+    flat = (x - x.mean((0, 1, 2))).flatten(0, 2)
+    guide = torch.linalg.eigh((flat.T @ flat / len(flat)).double())[1][:, -components:].float()
+    z = x @ guide
+    d = torch.cat([(z[:, 1:] - z[:, :-1]).square().sum(-1).flatten(), (z[:, :, 1:] - z[:, :, :-1]).square().sum(-1).flatten()])
+    return guide, max(float(cfg.edge**2 * d.median()), 1e-12)
+
+# %% ../nbs/03_text_alignment.ipynb #011c7edd
+def shot_features(
+    encoder:Encoder, windows:Windows,
+    yx:Tensor,     # (n, 2) long
+    guide, tau2,   # from `fit_guide`
+    cfg:Fitting,
+) -> Tensor: # (n, M·D)
+    "Tokens of the shots, averaged over the neighbours that look like them"
+    r, out = cfg.context, []
+    side = torch.arange(-r, r + 1)
+    for part in yx.cpu().split(64):
+        x = tokens_at(encoder, windows, (part[:, :1, None] + side[:, None]).expand(-1, 2 * r + 1, 2 * r + 1), (part[:, 1:, None] + side).expand(-1, 2 * r + 1, 2 * r + 1), cfg.block)
+        out.append(edge_mean(x, x @ guide, r, tau2)[:, 0, 0])
+    return torch.cat(out).clone()     # out of inference mode
+
+def fit_head(
+    features:Tensor, # (n, M·D) of the shots
+    head:AlignmentHead,
+    texts,           # as for `fit_shots`
+    y:Tensor,        # (n,) long: class indices
+    cfg:Fitting=Fitting(),
+    progress=None,   # called as progress(step, steps, loss)
+) -> list: # loss of each step
+    "Align features with their class texts. Changes the weights of head and text tower"
+    towers = [texts] if isinstance(texts, nn.Module) else []
+    groups = [{"params": list(head.parameters()), "lr": cfg.lr}, *({"params": [p for p in m.parameters() if p.requires_grad], "lr": getattr(m, "lr", cfg.lr)} for m in towers)]
+    opt, sched = make_optimizer(groups, cfg.lr, cfg.weight_decay, "onecycle", cfg.context_steps)
+    losses, y = [], y.to(features.device)
+    for m in (head, *towers): m.train()
+    for step in range(cfg.context_steps):
+        loss = alignment_loss(head([features], texts() if towers else texts), y)
+        opt.zero_grad(); loss.backward(); opt.step(); sched.step()
+        losses.append(loss.item())
+        if progress: progress(step + 1, cfg.context_steps, losses[-1])
+    for m in (head, *towers): m.eval()
+    return losses
+
+# %% ../nbs/03_text_alignment.ipynb #e30dea8d
 @torch.inference_mode()
 def predict_blocks(
     encoder:Encoder, head:AlignmentHead,
     texts:Tensor,      # (C, E) unit vectors
     windows:Windows,
     cfg:Fitting,       # readout and block
-    batch:int=512,     # windows at once: bounds the memory
+    batch:int=32,      # windows at once: bounds the memory
     progress=None,     # called as progress(windows done, windows, None)
 ): # yields rows (n,), columns (n,), probabilities (n, C) on the CPU; every pixel once
     "Class probabilities of all pixels, a batch of windows at a time"
@@ -535,3 +646,44 @@ def predict_blocks(
         rows, cols = pixels[inside].T.cpu()
         yield rows, cols, p[inside].cpu()
         if progress: progress(min(i + batch, len(centres)), len(centres), None)
+
+# %% ../nbs/03_text_alignment.ipynb #d79ca695
+@torch.inference_mode()
+def predict_tiles(
+    encoder:Encoder, head:AlignmentHead,
+    texts:Tensor,      # (C, E) unit vectors
+    windows:Windows,
+    guide, tau2,       # from `fit_guide`
+    cfg:Fitting,       # block, context and smooth
+    batch:int=32,      # windows at once
+    tile:int=120,      # side of a tile: bounds the memory
+    progress=None,     # called as progress(pixels done, pixels, None)
+): # yields rows (n,), columns (n,), probabilities (n, C) on the CPU; every pixel once
+    "Class probabilities of all pixels from averaged tokens, a tile at a time"
+    encoder.eval(); head.eval()
+    (H, W), r, s, done = windows.shape, cfg.context, cfg.smooth, 0
+    for top in range(0, H, tile):
+        for left in range(0, W, tile):
+            h, w, m = min(tile, H - top), min(tile, W - left), r + s
+            y, x = torch.meshgrid(torch.arange(top - m, top + h + m), torch.arange(left - m, left + w + m), indexing="ij")
+            tokens = tokens_at(encoder, windows, y, x, cfg.block, batch)[None]
+            z = tokens @ guide
+            p = head([edge_mean(tokens, z, r, tau2)], texts).softmax(-1)
+            if s: p = edge_mean(p, z[:, r:-r or None, r:-r or None], s, tau2)
+            rows, cols = (a[m:m + h, m:m + w].flatten() for a in (y, x))
+            yield rows, cols, p.flatten(0, 2).cpu()
+            done += h * w
+            if progress: progress(done, H * W, None)
+
+# %% ../nbs/03_text_alignment.ipynb #889074c0
+def share_weighted(
+    p,             # (C, H, W) probabilities; changed in place
+    valid,         # (H, W) bool: which pixels count
+    weight:float,  # exponent of the shares, 0…1
+): # (C, H, W), sums to 1
+    "Probabilities times the classes' shares of the map, to a power"
+    if weight <= 0 or not valid.any(): return p
+    share = np.array([q[valid].mean(dtype=np.float64) for q in p])
+    p *= (share**weight).astype(p.dtype)[:, None, None]
+    p /= p.sum(0)
+    return p

@@ -1,6 +1,12 @@
-"Checks that need no test runner: what is committed is what the notebooks say. Exits with 1 and says what differs."
-import filecmp, os, re, shutil, subprocess, sys, tempfile
+"""Checks that need no test runner and no Quarto: what is committed is what the notebooks say. Exits with 1 and says what differs.
+
+    python tests/check_repository.py           # check
+    python tests/check_repository.py --write   # write README.md and its pictures from nbs/index.ipynb, and nbs/llms.txt from the sidebar; then check"""
+import base64, filecmp, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
+
+import yaml
+from notebooks import NBS, all_problems, joined, options, outputs, read, sidebar_contents, sidebar_pages, source
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -29,9 +35,10 @@ def main():
             wrong += [f"{folder}/{p}: differs after nbdev_export and nbdev_clean" for p in here & there
                       if not filecmp.cmp(ROOT / folder / p, copy / folder / p, shallow=False)]
         wrong += unprocessable(copy)
-    if (ROOT / "README.md").read_text() != readme(ROOT / "nbs/index.ipynb"):
-        wrong.append("README.md differs from nbs/index.ipynb: run python tests/check_repository.py --write-readme")
-    print("\n".join(wrong) or "exports, clean notebooks and README.md agree")
+    wrong += [f"{path.relative_to(ROOT)}: not what the notebooks say: run python tests/check_repository.py --write"
+              for path, content in generated().items() if not path.exists() or path.read_bytes() != content]
+    wrong += all_problems()
+    print("\n".join(wrong) or "exports, notebooks, links, sidebar, README.md and llms.txt agree")
     return 1 if wrong else 0
 
 
@@ -45,26 +52,59 @@ def unprocessable(copy):
     r = subprocess.run([BIN / "nbdev_proc_nbs", "--n_workers", "0"], cwd=copy, env=env, capture_output=True, text=True)
     if r.returncode: return [f"nbdev_proc_nbs failed: {r.stderr.strip().splitlines()[-1]}"]
     mixed = ["a cell has imports and other code, which the site cannot process: " + b.splitlines()[0] for b in r.stderr.split("See FAQ.\n---\n")[1:]]
-    lost = [f"{p.name}: not in the site" for p in (ROOT / "nbs").rglob("*.ipynb") if not (copy / "_proc" / p.relative_to(ROOT / "nbs")).exists()]
-    sidebar = (ROOT / "nbs/sidebar.yml").read_text()
-    return mixed + lost + [f"{p.name}: not in the sidebar" for p in (ROOT / "nbs").rglob("*.ipynb") if str(p.relative_to(ROOT / "nbs")) not in sidebar]
+    return mixed + [f"{p.name}: not in the site" for p in NBS.rglob("*.ipynb") if not (copy / "_proc" / p.relative_to(NBS)).exists()]
+
+
+def generated():
+    "Path → bytes of what is written from the notebooks"
+    text, pictures = readme(NBS / "index.ipynb")
+    return {ROOT / "README.md": text.encode(), NBS / "llms.txt": llms_txt().encode()} | {NBS / "images" / name: png for name, png in pictures.items()}
 
 
 def readme(notebook):
-    "The front page as Markdown: text cells as they are, code as code, text outputs below it"
-    import nbformat
-    parts = []
-    for cell in nbformat.read(notebook, 4).cells:
-        src = cell.source.strip()
-        if not src or "#| hide" in src or "#| default_exp" in src: continue
-        if cell.cell_type == "markdown": parts.append(src); continue
+    "The front page as Markdown, with its figures as PNG by name: text cells as they are, code as code, text outputs and figures below it"
+    parts, pictures = [], {}
+    for cell in read(notebook)["cells"]:
+        src = source(cell).strip()
+        if not src or "#| hide" in src: continue
+        if cell["cell_type"] == "markdown": parts.append(src); continue
         if "#| echo: false" not in src:
             parts.append(f"```python\n{chr(10).join(l for l in src.splitlines() if not l.startswith('#|'))}\n```")
-        text = "".join(o.get("text", "") if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in cell.outputs if "image/png" not in o.get("data", {}))
-        if text.strip(): parts.append(text.strip() if "#| output: asis" in src else "\n".join(("    " + l).rstrip() for l in text.strip("\n").splitlines()))
-    return re.sub(r"\]\((?!https?:|#|nbs/)([\w/]+\.ipynb)\)", r"](nbs/\1)", "\n\n".join(parts)) + "\n"
+        for o in outputs(cell):
+            data = o.get("data", {})
+            if "image/png" in data:
+                name = f"readme-{len(pictures) + 1}.png"
+                pictures[name] = base64.b64decode(joined(data["image/png"]))
+                parts.append(f"![{options(cell)['fig-alt']}](images/{name})")
+                continue
+            text = joined(o.get("text", "")) or joined(data.get("text/plain", ""))
+            if text.strip(): parts.append(text.strip() if "#| output: asis" in src else "\n".join(("    " + l).rstrip() for l in text.strip("\n").splitlines()))
+    return re.sub(r"\]\((?![a-z]+:|#)", "](nbs/", "\n\n".join(parts)) + "\n", pictures
+
+
+def page_url(page):
+    "Address of a page of the site: nbdev drops the numbers before the names"
+    site = yaml.safe_load((NBS / "nbdev.yml").read_text())["website"]["site-url"]
+    folder, name = Path(page).parent.as_posix(), re.sub(r"^\d+[a-z]?_", "", Path(page).stem)
+    return "/".join([site] + [folder] * (folder != ".") + [f"{name}.html"])
+
+
+def llms_txt():
+    "The index for language models (llmstxt.org): every page in reading order, as the Markdown that Quarto keeps beside it"
+    def entry(page):
+        if not page.endswith(".ipynb"): return f"- [{Path(page).stem}]({page_url(page)})"
+        title, _, description = source(read(NBS / page)["cells"][0]).partition("\n\n> ")
+        return f"- [{title.removeprefix('# ')}]({page_url(page)}.md): {description}"
+    contents = sidebar_contents()
+    site = yaml.safe_load((NBS / "nbdev.yml").read_text())["website"]
+    lines, more = [f"# {site['title']}", "", f"> {site['description']}"], []
+    for item in contents:
+        if "section" in item: lines += ["", f"## {item['section']}", "", *map(entry, sidebar_pages(item["contents"]))]
+        else: more += [entry(item["href"])]
+    return "\n".join([*lines, "", "## Reference", "", *more]) + "\n"
 
 
 if __name__ == "__main__":
-    if "--write-readme" in sys.argv: (ROOT / "README.md").write_text(readme(ROOT / "nbs/index.ipynb"))
+    if any(a.startswith("--write") for a in sys.argv):
+        for path, content in generated().items(): path.write_bytes(content)
     sys.exit(main())
