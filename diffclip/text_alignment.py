@@ -572,7 +572,7 @@ def fit_guide(
     side = torch.arange(5, device=windows.device)
     x = tokens_at(encoder, windows, (corner[:, :1, None] + side[:, None]).expand(-1, 5, 5), (corner[:, 1:, None] + side).expand(-1, 5, 5), cfg.block)
     flat = (x - x.mean((0, 1, 2))).flatten(0, 2)
-    guide = torch.linalg.eigh((flat.T @ flat / len(flat)).double())[1][:, -components:].float()
+    guide = torch.linalg.eigh((flat.T @ flat / len(flat)).double())[1][:, -components:].float().contiguous()   # laid out as it is saved: another layout changes the last bits
     z = x @ guide
     d = torch.cat([(z[:, 1:] - z[:, :-1]).square().sum(-1).flatten(), (z[:, :, 1:] - z[:, :, :-1]).square().sum(-1).flatten()])
     return guide, max(float(cfg.edge**2 * d.median()), 1e-12)
