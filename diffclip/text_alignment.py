@@ -9,7 +9,7 @@ __all__ = ['TEMPLATES', 'class_prompts', 'class_sentences', 'mean_directions', '
            'AlignmentHead', 'alignment_loss', 'Fitting', 'shot_tokens', 'fit_shots', 'edge_mean', 'tokens_at',
            'fit_guide', 'shot_features', 'fit_head', 'predict_blocks', 'predict_tiles', 'share_weighted']
 
-# %% ../nbs/03_text_alignment.ipynb #920fb809
+# %% ../nbs/03_text_alignment.ipynb #b8f69ae7
 import difflib, hashlib, json, math, os, tempfile, warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Mapping
+from zipfile import BadZipFile
 
 import numpy as np, torch, yaml
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from .datasets import default_root
 from .encoder import *
 from .mask_diffusion import *
 
-# %% ../nbs/03_text_alignment.ipynb #7fc10465
+# %% ../nbs/03_text_alignment.ipynb #0513ddc5
 TEMPLATES = ("a multimodal fusion patch of a {}.", "a patch of a {}.", "a fine grained patch of a {}.")
 
 def class_prompts(
@@ -40,7 +41,7 @@ def class_prompts(
     if template.count("{}") != 1: raise InputError(f"the prompt template {template!r} must hold {{}} once, for the class name")
     return [template.format(n) for n in names]
 
-# %% ../nbs/03_text_alignment.ipynb #80b018d6
+# %% ../nbs/03_text_alignment.ipynb #5f77b22f
 def class_sentences(
     names,                 # class names, in order
     template=TEMPLATES[0], # a prompt with {} for the name, or several
@@ -64,7 +65,7 @@ def mean_directions(
     if all(c == 1 for c in counts): return vectors
     return F.normalize(torch.stack([v.mean(0) for v in vectors.split(list(counts))]), dim=-1)
 
-# %% ../nbs/03_text_alignment.ipynb #48ac74b5
+# %% ../nbs/03_text_alignment.ipynb #cf684f36
 def builtin_descriptions(
     names # class names
 ) -> dict: # name → description
@@ -73,7 +74,7 @@ def builtin_descriptions(
     if lost := [n for n in names if n.lower() not in known]: raise InputError(f"there is no built-in description of {', '.join(lost)}: give your own, as name → sentence")
     return {n: known[n.lower()] for n in names}
 
-# %% ../nbs/03_text_alignment.ipynb #fed8ad34
+# %% ../nbs/03_text_alignment.ipynb #0c86b4a8
 def check_embeddings(
     vectors,     # (n, E), one for each text or class
     texts,       # the n texts, or the classes
@@ -99,7 +100,7 @@ def encode_texts(
     with torch.no_grad(): vectors = encoder(texts)
     return check_embeddings(vectors, texts, f"the text encoder {encoder_name(encoder)} returned an array")
 
-# %% ../nbs/03_text_alignment.ipynb #7a13fd65
+# %% ../nbs/03_text_alignment.ipynb #3cc64952
 def fitting_tokens(
     tokenize, # open_clip's tokenizer
     texts,    # n texts
@@ -136,7 +137,7 @@ class ScratchText(nn.Module):
         x = t.ln_final(x)[torch.arange(len(x), device=x.device), self.tokens.argmax(1)]
         return mean_directions(F.normalize(x @ t.text_projection, dim=-1), self.counts)
 
-# %% ../nbs/03_text_alignment.ipynb #ec9ec9ee
+# %% ../nbs/03_text_alignment.ipynb #d89627a5
 def parse_text(
     spec:str # "ARCH/TAG", "ARCH:/path", "hf-hub:org/name", "local-dir:/path"
 ) -> tuple: # open_clip's (model name, pretrained)
@@ -156,7 +157,7 @@ def parse_text(
         raise InputError(f"text={spec!r}: {arch} has no weights {weights!r}; choose from {', '.join(near(weights, tags) or tags) or 'none: pass a file as ' + arch + ':/path'}")
     return arch, weights
 
-# %% ../nbs/03_text_alignment.ipynb #eaee75f8
+# %% ../nbs/03_text_alignment.ipynb #8567961f
 def _unavailable(spec, e):
     why = str(e).splitlines()[0][:200] if str(e) else type(e).__name__
     return InputError(f"text={spec!r} could not be loaded ({why}). Without a network, pass a file as 'ARCH:/path/to/weights', your own class vectors as an array, or text='scratch'")
@@ -184,7 +185,7 @@ def find_tower(
     except InputError: raise
     except Exception as e: raise _unavailable(spec, e) from e  # open_clip and the hub raise many kinds
 
-# %% ../nbs/03_text_alignment.ipynb #d41ef77b
+# %% ../nbs/03_text_alignment.ipynb #514bda50
 _TOWER = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection", "cls_emb")
 
 def _tower_keys(keys):
@@ -221,7 +222,7 @@ def text_state(
     if not state: raise InputError(f"{path} holds no text tower: expected a state dict with token_embedding.weight, positional_embedding, transformer…")
     return state
 
-# %% ../nbs/03_text_alignment.ipynb #8dccc623
+# %% ../nbs/03_text_alignment.ipynb #0a6a6191
 class PretrainedText:
     "The frozen text tower of an open_clip model: texts in, unit vectors out. Nothing is read before it is needed"
     def __init__(self,
@@ -260,7 +261,7 @@ class PretrainedText:
         except ImportError: raise InputError(f"the tokenizer of text={self.name!r} needs the library transformers: pip install transformers") from None
         except Exception as e: raise _unavailable(self.name, RuntimeError(f"its tokenizer is not to be had: {e or type(e).__name__}")) from e
 
-# %% ../nbs/03_text_alignment.ipynb #dab07aba
+# %% ../nbs/03_text_alignment.ipynb #da9f475d
 @patch
 def build(self:PretrainedText) -> nn.Module: # token numbers (n, context length) → (n, E)
     "A new copy of the tower. Raises `InputError` if the weights are another architecture's"
@@ -274,7 +275,7 @@ def build(self:PretrainedText) -> nn.Module: # token numbers (n, context length)
         raise InputError(f"{path} does not fit the text tower of {parse_text(self.name)[0]}, it is another architecture's: {str(e).splitlines()[1].strip()[:160]}") from None
     return tower.eval()
 
-# %% ../nbs/03_text_alignment.ipynb #163e1f7b
+# %% ../nbs/03_text_alignment.ipynb #ae08fbec
 def _cached(checksum, text): return default_root()/"text"/f"{hashlib.sha256(f'{checksum}{text}'.encode()).hexdigest()}.npy"
 
 def _read_cached(path):
@@ -310,7 +311,7 @@ def __call__(self:PretrainedText,
             _write_cached(_cached(self.checksum, t), v)
     return torch.stack([found[t] for t in texts])
 
-# %% ../nbs/03_text_alignment.ipynb #95740465
+# %% ../nbs/03_text_alignment.ipynb #eed5a096
 def read_embeddings(
     path # .safetensors, .npz or .npy
 ) -> dict: # name → vector
@@ -322,15 +323,15 @@ def read_embeddings(
             with safe_open(path, "np") as f: return {k: f.get_tensor(k) for k in f.keys()}
         data = np.load(path, allow_pickle=False)
         if path.suffix == ".npz": return {k: data[k] for k in data.files}
-    except (OSError, ValueError, EOFError, SafetensorError) as e: raise InputError(f"{path} cannot be read as arrays ({' '.join(str(e).split())[:120]}): save it again, as numbers") from None
+    except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as e: raise InputError(f"{path} cannot be read as arrays ({' '.join(str(e).split())[:120]}): save it again, as numbers") from None
     names = path.with_suffix(".txt")
     if not names.is_file(): raise InputError(f"{path} has no class names: put them beside it, one a line, in {names.name}, or save one array for each name as .npz")
-    names = [l.strip() for l in names.read_text("utf-8-sig").splitlines() if l.strip()]
-    if len(names) != len(data): raise InputError(f"{path} has {len(data)} rows, but {len(names)} names are beside it")
+    names = [l.strip() for l in names.read_text("utf-8-sig", errors="replace").splitlines() if l.strip()]
+    if data.ndim != 2 or len(names) != len(data): raise InputError(f"{path} is an array of shape {data.shape}, with {len(names)} names beside it: give one row (E,) for each name")
     if twice := {n for n in names if names.count(n) > 1}: raise InputError(f"{path}: two rows have the name {', '.join(twice)}")
     return dict(zip(names, data))
 
-# %% ../nbs/03_text_alignment.ipynb #20dc8cc9
+# %% ../nbs/03_text_alignment.ipynb #9d6b83ad
 def match_embeddings(
     vectors:Mapping, # name → vector
     names,           # class names, in order
@@ -358,7 +359,7 @@ def open_text(
     if callable(text): return encoder_name(text), text, None
     return "array", None, check_embeddings(text, names)
 
-# %% ../nbs/03_text_alignment.ipynb #425f660e
+# %% ../nbs/03_text_alignment.ipynb #c004889d
 def split_projection(
     tower:nn.Module # from `PretrainedText.build`; changed
 ) -> tuple: # the tower up to its pooled feature, the projection
@@ -399,7 +400,7 @@ class TunedText(nn.Module):
         "What has been trained, to save"
         return {k: p.detach().cpu().contiguous() for k, p in self.named_parameters() if p.requires_grad}
 
-# %% ../nbs/03_text_alignment.ipynb #e4750c09
+# %% ../nbs/03_text_alignment.ipynb #108a7b42
 class AlignmentHead(nn.Module):
     "Tokens of all modalities to a unit vector in the text's space, and the logit scale"
     def __init__(self,
@@ -419,7 +420,7 @@ class AlignmentHead(nn.Module):
         features = F.normalize(self.project(torch.cat(list(tokens), -1)).float(), dim=-1)
         return self.logit_scale.exp() * features @ texts.to(features).T
 
-# %% ../nbs/03_text_alignment.ipynb #bb8a398a
+# %% ../nbs/03_text_alignment.ipynb #38f0edc3
 def alignment_loss(
     logits:Tensor, # (B, C)
     y:Tensor,      # (B,) class index of each image
@@ -431,7 +432,7 @@ def alignment_loss(
     per_class = -(share * logits.T.log_softmax(1)).sum(1)
     return (to_text + per_class[positive.any(1)].mean()) / 2
 
-# %% ../nbs/03_text_alignment.ipynb #19223cc9
+# %% ../nbs/03_text_alignment.ipynb #9abc717d
 @dataclass
 class Fitting:
     "The schedule of stage 2; the defaults are the published ones"
@@ -473,7 +474,7 @@ def shot_tokens(
     visible = encoder.embed(noised, order)
     return [x[:, 1] for x in encoder.encode(visible, t).values()]
 
-# %% ../nbs/03_text_alignment.ipynb #0ac9824f
+# %% ../nbs/03_text_alignment.ipynb #d74d159b
 def fit_shots(
     encoder:Encoder, head:AlignmentHead,
     texts,            # `ScratchText` or `TunedText`, trained along, or a (C, E) tensor of frozen unit vectors
@@ -508,7 +509,7 @@ def fit_shots(
     if not np.isfinite(losses).all(): raise FloatingPointError("the loss of stage 2 is not finite: lower the learning rate")
     return losses
 
-# %% ../nbs/03_text_alignment.ipynb #0c819b11
+# %% ../nbs/03_text_alignment.ipynb #1990c67f
 def edge_mean(
     values:Tensor, # (n, h+2r, w+2r, C), with a margin of r around
     guide:Tensor,  # (n, h+2r, w+2r, G), by which pixels are compared
@@ -527,7 +528,7 @@ def edge_mean(
             total, weight = total + k * part(values, dy, dx), weight + k
     return total / weight
 
-# %% ../nbs/03_text_alignment.ipynb #811e6280
+# %% ../nbs/03_text_alignment.ipynb #123284a3
 @torch.inference_mode()
 def tokens_at(
     encoder:Encoder, windows:Windows,
@@ -553,7 +554,7 @@ def tokens_at(
         if progress: progress(len(table[-1]))
     return torch.cat(table)[which, y % b * b + x % b]
 
-# %% ../nbs/03_text_alignment.ipynb #5d90c09e
+# %% ../nbs/03_text_alignment.ipynb #c621ba6c
 @torch.inference_mode()
 def fit_guide(
     encoder:Encoder, windows:Windows,
@@ -571,12 +572,12 @@ def fit_guide(
     side = torch.arange(5, device=windows.device)
     x = tokens_at(encoder, windows, (corner[:, :1, None] + side[:, None]).expand(-1, 5, 5), (corner[:, 1:, None] + side).expand(-1, 5, 5), cfg.block)
     flat = (x - x.mean((0, 1, 2))).flatten(0, 2)
-    guide = torch.linalg.eigh((flat.T @ flat / len(flat)).double())[1][:, -components:].float().contiguous()
+    guide = torch.linalg.eigh((flat.T @ flat / len(flat)).double())[1][:, -components:].float().contiguous()   # laid out as it is saved: another layout changes the last bits
     z = x @ guide
     d = torch.cat([(z[:, 1:] - z[:, :-1]).square().sum(-1).flatten(), (z[:, :, 1:] - z[:, :, :-1]).square().sum(-1).flatten()])
     return guide, max(float(cfg.edge**2 * d.median()), 1e-12)
 
-# %% ../nbs/03_text_alignment.ipynb #ffd6b4a8
+# %% ../nbs/03_text_alignment.ipynb #960387a4
 def shot_features(
     encoder:Encoder, windows:Windows,
     yx:Tensor,     # (n, 2) long
@@ -613,7 +614,7 @@ def fit_head(
     for m in (head, *towers): m.eval()
     return losses
 
-# %% ../nbs/03_text_alignment.ipynb #7aee15d3
+# %% ../nbs/03_text_alignment.ipynb #318caea1
 @torch.inference_mode()
 def predict_blocks(
     encoder:Encoder, head:AlignmentHead,
@@ -646,7 +647,7 @@ def predict_blocks(
         yield rows, cols, p[inside].cpu()
         if progress: progress(min(i + batch, len(centres)), len(centres), None)
 
-# %% ../nbs/03_text_alignment.ipynb #d766a105
+# %% ../nbs/03_text_alignment.ipynb #42246226
 @torch.inference_mode()
 def predict_tiles(
     encoder:Encoder, head:AlignmentHead,
@@ -674,7 +675,7 @@ def predict_tiles(
             done += h * w
             if progress: progress(done, H * W, None)
 
-# %% ../nbs/03_text_alignment.ipynb #1dac5679
+# %% ../nbs/03_text_alignment.ipynb #5d0e4f97
 def share_weighted(
     p,             # (C, H, W) probabilities; changed in place
     valid,         # (H, W) bool: which pixels count

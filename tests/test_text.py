@@ -180,7 +180,9 @@ class Code:
     def __reduce__(self): return (os.system, ("touch ran",))
 
 
-BAD = {
+BAD = {   # name: (files to make, text, what the message must say, classes where they matter)
+    "an empty class name": (lambda d, clip: None, "scratch", "class 2 has no name", ["a", " "]),
+    "two classes of one name": (lambda d, clip: None, "scratch", "two classes have the name 'a'", ["a", "a"]),
     "a pickle of code": (lambda d, clip: torch.save({"state_dict": Code()}, d / "w.pt"), f"{ARCH}:w.pt", "never run.*save its state_dict"),
     "a plain pickle of code": (lambda d, clip: (d / "w.pt").write_bytes(pickle.dumps(Code())), f"{ARCH}:w.pt", "never run.*save its state_dict"),
     "a whole module": (lambda d, clip: torch.save(torch.nn.Linear(2, 2), d / "w.pt"), f"{ARCH}:w.pt", "never run.*save its state_dict"),
@@ -207,8 +209,10 @@ BAD = {
     "vectors that are zero": (lambda d, clip: np.savez(d / "mine.npz", **{n: np.zeros(3) for n in SYNTHETIC_CLASSES.values()}), "mine.npz", "zero rows"),
     "vectors that are NaN": (lambda d, clip: save_file({n: torch.full((3,), torch.nan) for n in SYNTHETIC_CLASSES.values()}, d / "mine.safetensors"), "mine.safetensors", "NaN"),
     "vectors that are objects": (lambda d, clip: np.save(d / "mine.npy", np.array([{}]), allow_pickle=True), "mine.npy", "cannot be read as arrays"),
+    "half a file of vectors": (lambda d, clip: (np.savez(d / "whole.npz", water=np.ones(999)), (d / "mine.npz").write_bytes((d / "whole.npz").read_bytes()[:500])), "mine.npz", "cannot be read as arrays"),
+    "a single number": (lambda d, clip: (np.save(d / "mine.npy", 3.), (d / "mine.txt").write_text("water\n")), "mine.npy", "give one row"),
     "vectors without names": (lambda d, clip: np.save(d / "mine.npy", np.ones((8, 3))), "mine.npy", "one a line, in mine.txt"),
-    "vectors and too few names": (lambda d, clip: (np.save(d / "mine.npy", np.ones((8, 3))), (d / "mine.txt").write_text("water\n")), "mine.npy", "8 rows, but 1 names"),
+    "vectors and too few names": (lambda d, clip: (np.save(d / "mine.npy", np.ones((8, 3))), (d / "mine.txt").write_text("water\n")), "mine.npy", r"shape \(8, 3\), with 1 names"),
     "two vectors of one name": (lambda d, clip: (np.save(d / "mine.npy", np.ones((2, 3))), (d / "mine.txt").write_text("water\nwater\n")), "mine.npy", "two rows have the name water"),
     "an array of another length": (lambda d, clip: None, np.ones((3, 4)), "each of the 8 classes"),
     "an array of words": (lambda d, clip: None, np.array([["a"]] * 8), "holds no numbers"),
@@ -226,9 +230,9 @@ def test_bad_text(case, clip, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(open_clip.pretrained, "download_pretrained_from_url", lambda *a, **k: pytest.fail("went to the network"))
     monkeypatch.chdir(tmp_path)
-    make, text, say = BAD[case]
+    make, text, say, *classes = BAD[case]
     make(tmp_path, clip)
-    with pytest.raises((InputError, FileNotFoundError), match=say) as e: DiffCLIP(SYNTHETIC_CLASSES, "tiny", text, "cpu").load_text()
+    with pytest.raises((InputError, FileNotFoundError), match=say) as e: DiffCLIP(*(classes or [SYNTHETIC_CLASSES]), "tiny", text, "cpu").load_text()
     assert not Path("ran").exists() and "weights_only" not in str(e.value)
 
 
@@ -237,7 +241,7 @@ def test_texts_too_long_for_scratch():
 
 
 @pytest.mark.parametrize("names, kw, say", [
-    (["a", "a"], {}, "two classes have the name 'a'"), (["a", " "], {}, "class 2 has no name"), (["a", "b"], dict(template=()), "no prompt template"), (["a", "b"], dict(template=["{}", "b"]), "must hold {}"),
+    (["a", "b"], dict(template=()), "no prompt template"), (["a", "b"], dict(template=["{}", "b"]), "must hold {}"),
     (["a", "b"], dict(descriptions={"a": ""}), "description of 'a' is empty"), (["a", "b"], dict(descriptions={1: [" "]}), "description of 'a' is empty"), (["a", "b"], dict(descriptions={7: "c"}), "given for 7"),
     (["a", "b"], dict(descriptions="builtin"), "no built-in description of a, b"), (["a", "b"], dict(descriptions="mine"), "give 'builtin'"), (["a", "b"], dict(finetune_text="some"), "'projection' or 'all'"),
     (["a", "b"], dict(finetune_text="all"), "text is 'scratch'"), (["a", "b"], dict(text=np.eye(2), finetune_text="all"), "text is 'array'")])
