@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'WAVELENGTHS', 'SYNTHETIC_CLASSES', 'SYNTHETIC_COLORS', 'RESAMPLING', 'InputError', 'Modality',
-           'default_colors', 'Scene', 'check_classes', 'stretch', 'draw_labels', 'synthetic_scene', 'Raster',
+           'default_colors', 'Scene', 'check_classes', 'stretch', 'draw_labels', 'synthetic_scene', 'mnf',
+           'fit_scaling', 'apply_scaling', 'Split', 'few_shot_split', 'far_from', 'official_split', 'Windows', 'Raster',
            'RasterFile', 'open_raster', 'read_raster', 'read_classes', 'read_descriptions', 'write_raster', 'write_map',
-           'map_classes', 'read_scene', 'read_scene_file', 'mnf', 'fit_scaling', 'apply_scaling', 'Split',
-           'few_shot_split', 'far_from', 'official_split', 'Windows']
+           'map_classes', 'read_scene', 'read_scene_file']
 
 # %% ../nbs/00_data.ipynb #78f6e280
 import csv, difflib, json, math, os, re, warnings, zipfile, zlib
@@ -66,6 +66,7 @@ class Modality(np.ndarray):
 PALETTE = ("#332288", "#117733", "#44AA99", "#CC6677", "#882255", "#DDCC77", "#88CCEE", "#999933", "#AA4499", "#DDDDDD",
            "#553300", "#1166FF", "#22AAFF", "#CCEE00", "#BB77BB", "#1122DD", "#EE99BB", "#BBBB00", "#BBAA77", "#BB3300")
 
+# %% ../nbs/00_data.ipynb #b46afc77
 def default_colors(
     codes # class codes, in order
 ) -> dict: # code → "#rrggbb", the same colour for the same class everywhere
@@ -75,6 +76,7 @@ def default_colors(
 # %% ../nbs/00_data.ipynb #dc0efed0
 def _size(shape): return f"{shape[-2]}×{shape[-1]}"
 
+# %% ../nbs/00_data.ipynb #4722a46a
 @dataclass
 class Scene:
     "One place seen by co-registered modalities, with labels where there are any; raises `InputError` on what does not fit"
@@ -167,6 +169,7 @@ def _rgb_bands(m:Modality):
     if C < 5: return [0, 1, 2] if C > 2 else [0] * 3
     return [3, 2, 1] if C in (12, 13) else [int(C * f) for f in (.42, .25, .08)]
 
+# %% ../nbs/00_data.ipynb #71f5be37
 def stretch(
     x,          # (C, H, W)
     valid=None, # (H, W) bool, pixels that count
@@ -177,6 +180,7 @@ def stretch(
     y = np.clip((np.where(valid, x, lo) - lo) / np.maximum(hi - lo, 1e-12), 0, 1)
     return np.where(valid, y, 0).transpose(1, 2, 0)
 
+# %% ../nbs/00_data.ipynb #e225eafa
 @patch
 def rgb(self:Scene,
     modality:str|None=None, # which modality; default the first with 3 or more bands, else the first
@@ -221,6 +225,7 @@ def show(self:Scene,
     if self.labels is not None: draw_labels(axs[0, -1], self.labels, self.classes, self.colors, "labels")
     return fig
 
+# %% ../nbs/00_data.ipynb #68fd420f
 @patch
 def __repr__(self:Scene):
     mods = ", ".join(f"{k} ({len(m)} bands)" for k, m in self.modalities.items())
@@ -232,6 +237,7 @@ WAVELENGTHS = np.linspace(.4, 2.4, 64).astype(np.float32)  # µm
 
 def _dip(w, centre, width, depth): return 1 - depth * np.exp(-.5 * ((w - centre) / width)**2)
 
+# %% ../nbs/00_data.ipynb #3e4c1e0d
 def _vegetation(w, chl=1., leaf=1., water=1.):
     "Chlorophyll at 0.45 and 0.67 µm, green peak, red edge at 0.72, leaf water at 0.97, 1.2, 1.45 and 1.94"
     visible = .03 + .07 / chl * np.exp(-.5 * ((w - .55) / .04)**2)
@@ -240,18 +246,21 @@ def _vegetation(w, chl=1., leaf=1., water=1.):
     for c, s, d in ((.97, .03, .08), (1.2, .04, .13), (1.45, .06, .6), (1.94, .08, .75)): r = r * _dip(w, c, s, min(.95, d * water))
     return r
 
+# %% ../nbs/00_data.ipynb #f2dcd8c0
 def _water(w, sediment=1.): return .004 + .05 * sediment * np.exp(-((w - .4) / .17)**2)
 
 def _soil(w, dry=1., clay=1.):
     r = .06 + .3 * dry * (1 - np.exp(-(w - .35) / .6))
     return r * _dip(w, 1.41, .04, .1 / dry) * _dip(w, 1.92, .05, .2 / dry) * _dip(w, 2.2, .03, .15 * clay)
 
+# %% ../nbs/00_data.ipynb #3836a936
 def _concrete(w, age=1.):
     r = .1 + (.2 - .05 * (age - 1)) * (1 - np.exp(-(w - .33) / .22)) + .02 * w
     return r * _dip(w, 1.42, .04, .05) * _dip(w, 1.93, .05, .1) * _dip(w, 2.33, .04, .14)
 
 def _bitumen(w, age=1.): return (.03 + .035 * age + .025 * age * w) * _dip(w, 1.73, .03, .08) * _dip(w, 2.31, .04, .12)
 
+# %% ../nbs/00_data.ipynb #66b9266a
 def _tile(w, iron=1.):
     return (.05 + .28 * expit((w - .59) / .04) + .05 * w) * _dip(w, .5, .05, .25 * iron) * _dip(w, .87, .08, .2 * iron) * _dip(w, 2.2, .03, .12)
 
@@ -263,11 +272,13 @@ def _smooth(rng, n, sigma):
     a = ndimage.gaussian_filter(rng.standard_normal((n, n)), sigma, mode="wrap")
     return (a - a.mean()) / a.std()
 
+# %% ../nbs/00_data.ipynb #18925755
 def _cells(rng, n, k):
     "A Voronoi partition of the grid into k cells (n, n) int"
     p, g = rng.random((k, 2)) * n, np.stack(np.mgrid[:n, :n], -1)[:, :, None]
     return ((g - p)**2).sum(-1).argmin(-1)
 
+# %% ../nbs/00_data.ipynb #79bf8be3
 def _town(rng, plan, top, n):
     "Lay out blocks between concrete roads: buildings (flat or tiled) and car parks on lawn. Changes `plan`; numbers the buildings"
     ids, k = np.zeros_like(plan), 0
@@ -298,6 +309,7 @@ def _plan(rng, n):
 _MATERIAL = {1: (_water, 1), 2: (_vegetation, 3), 3: (_vegetation, 3), 4: (_soil, 2), 5: (_concrete, 1), 6: (_bitumen, 1), 7: (_bitumen, 1), 8: (_tile, 1)}
 _INTENSITY = {1: .06, 2: .5, 3: .5, 4: .42, 5: .42, 6: .16, 7: .16, 8: .36}
 
+# %% ../nbs/00_data.ipynb #06cb93ea
 def _reflectance(rng, plan, ids):
     "Material spectra (64, n, n): one variant of its material for each object"
     out = np.zeros((len(WAVELENGTHS), *plan.shape), np.float32)
@@ -307,6 +319,7 @@ def _reflectance(rng, plan, ids):
             out[:, (ids == i) & (plan == c)] = f(WAVELENGTHS, *np.exp(.3 * rng.standard_normal(k)))[:, None]
     return out
 
+# %% ../nbs/00_data.ipynb #096eb7b1
 def _cover(rng, spectra, plan):
     "Mix each pixel with what lies on it: bare spots in vegetation, weeds on soil and concrete, moss and patches on roofs, cars on tarmac"
     n = len(plan)
@@ -317,6 +330,7 @@ def _cover(rng, spectra, plan):
     car = np.where(np.isin(plan, (5, 7)) & (rng.random((n, n)) < .12), rng.uniform(.3, .9, (n, n)), 0)
     return out * (1 - car) + car * rng.choice([.03, .12, .5], (n, n))
 
+# %% ../nbs/00_data.ipynb #20eaa5db
 def _heights(rng, plan, ids):
     "Height above ground in m (n, n): rough canopies, flat roofs, everything else near 0"
     n, level = len(plan), rng.uniform(3.5, 9, ids.max() + 1)
@@ -324,6 +338,7 @@ def _heights(rng, plan, ids):
     canopy = 6.5 + 2 * _smooth(rng, n, 4) + 1. * _smooth(rng, n, .8)
     return np.where(plan == 2, np.maximum(canopy, 1.5), h) + 1.1 * _smooth(rng, n, 12)
 
+# %% ../nbs/00_data.ipynb #c68e7d3f
 def _illumination(rng, height):
     "Brightness factor (n, n): slow changes, cast shadows to the south-east, pixel-scale texture"
     n, shade = len(height), np.zeros(height.shape, bool)
@@ -355,7 +370,191 @@ def synthetic_scene(
                  labels=np.where(pure, plan, 0), classes=SYNTHETIC_CLASSES, valid=valid, name=f"synthetic {seed}",
                  colors=SYNTHETIC_COLORS, crs=rasterio.CRS.from_epsg(32633), transform=rasterio.Affine(1, 0, 500000, 0, -1, 5400000))
 
+# %% ../nbs/00_data.ipynb #8599bcf4
 SYNTHETIC_COLORS = {1: "#332288", 2: "#117733", 3: "#44AA99", 4: "#DDCC77", 5: "#DDDDDD", 6: "#882255", 7: "#88CCEE", 8: "#CC6677"}
+
+# %% ../nbs/00_data.ipynb #011555a1
+def _neighbour_differences(x, valid, lag=1):
+    "Differences of valid pixels (C, H, W) to their right and lower neighbours (n, C), without the largest fifth, which cross borders"
+    pairs = ((np.s_[:, lag:], np.s_[:, :-lag]), (np.s_[lag:, :], np.s_[:-lag, :]))
+    d = np.concatenate([(x[:, a[0], a[1]] - x[:, b[0], b[1]])[:, valid[a] & valid[b]].T for a, b in pairs])
+    size = (d**2).sum(1)
+    return d[size <= np.quantile(size, .8)] if len(d) else d
+
+# %% ../nbs/00_data.ipynb #5277463b
+def mnf(
+    x,                   # (C, H, W) standardised bands
+    valid,               # (H, W) bool
+    components:int=12,   # at most so many are kept
+    temper:float=.2,     # component i is scaled by λ_i^−temper
+) -> np.ndarray: # (K, C) float64: bands to components, unit mean square over the valid pixels
+    "Minimum noise fraction transform, noise from neighbour differences (Green et al. 1988)"
+    d, z = _neighbour_differences(x, valid), x[:, valid]
+    noise = d.T @ d / (2 * max(len(d), 1))
+    noise += (1e-3 * np.trace(noise) / len(x) + 1e-9) * np.eye(len(x))
+    lam, v = linalg.eigh(z @ z.T / z.shape[1], noise)
+    lam, v = lam[::-1][:components], v[:, ::-1][:, :components]
+    v = v * np.sign(v[np.abs(v).argmax(0), np.arange(v.shape[1])])   # the sign of an eigenvector is free: fix it
+    a = (v * np.maximum(lam, 1e-6)**-temper).T
+    return a / np.sqrt(((a @ z)**2).mean())
+
+# %% ../nbs/00_data.ipynb #8583cde9
+def fit_scaling(
+    scene:Scene,     # read: valid pixels, no labels
+    kind="standard", # "standard", "minmax" or "mnf"
+) -> dict: # modality → (offset (C,), matrix (K, C)), float32: x → matrix·(x − offset)
+    "Scaling statistics over the valid pixels. Raises `InputError` for a constant band, which carries nothing"
+    if kind not in ("standard", "minmax", "mnf"): raise InputError(f"scaling {kind!r} is none of 'standard', 'minmax', 'mnf'")
+    out = {}
+    for k, m in scene.modalities.items():
+        x = np.asarray(m)[:, scene.valid].astype(np.float64)
+        if len(flat := np.flatnonzero(x.min(1) == x.max(1))):
+            keep = ",".join(str(b + 1) for b in range(len(m)) if b not in flat)
+            raise InputError(f"{k}: band {flat[0] + 1} is constant ({x[flat[0], 0]:g}) over all valid pixels: leave "
+                             + (f"it out, as {k}=FILE[{keep if len(keep) < 60 else keep[:60] + '…'}]" if keep else "the modality out"))
+        lo, s = (np.full(len(m), x.min()), np.full(len(m), np.ptp(x))) if kind == "minmax" else (x.mean(1), x.std(1))
+        a = np.diag(1 / s)
+        if kind == "mnf": a = mnf((np.asarray(m, np.float64) - lo[:, None, None]) / s[:, None, None], scene.valid) @ a
+        out[k] = lo.astype(np.float32), a.astype(np.float32)
+    return out
+
+# %% ../nbs/00_data.ipynb #6a34ed26
+def apply_scaling(
+    scene:Scene,  # the modalities that `scaling` names, with as many bands
+    scaling:dict, # from `fit_scaling`
+) -> dict: # modality → float32 (K, H, W), finite everywhere
+    "Scale every modality; pixels without data take the values of the nearest pixel that has some"
+    if missing := [k for k in scaling if k not in scene.modalities]:
+        raise InputError(f"the scene has no modality {', '.join(missing)}: the model needs {', '.join(scaling)}, the scene has {', '.join(scene.modalities)}")
+    out, fill = {}, None
+    if not scene.valid.all(): fill = tuple(ndimage.distance_transform_edt(~scene.valid, return_distances=False, return_indices=True))
+    for k, (lo, a) in scaling.items():
+        x = np.asarray(scene.modalities[k])
+        if len(x) != len(lo): raise InputError(f"{k} has {len(x)} bands, the model was trained on {len(lo)}")
+        x = (x if fill is None else x[:, fill[0], fill[1]]) - lo[:, None, None]
+        out[k] = np.tensordot(a, x, 1).astype(np.float32)
+    return out
+
+# %% ../nbs/00_data.ipynb #23832380
+@dataclass
+class Split:
+    "Which pixels are trained on and which are tested on"
+    train: np.ndarray  # (H, W) bool
+    test: np.ndarray   # (H, W) bool, apart from train
+    shots: int; seed: int; strategy: str
+    margin: int = 0    # test pixels farther than this from any training pixel, Chebyshev
+
+# %% ../nbs/00_data.ipynb #01290cd8
+def _draw(rng, labels, classes, shots, where=True):
+    "`shots` random pixels of each class among `where`, as a (H, W) bool"
+    train = np.zeros(labels.shape, bool)
+    for c in classes: train.ravel()[rng.choice(np.flatnonzero((labels == c) & where), shots, replace=False)] = True
+    return train
+
+# %% ../nbs/00_data.ipynb #e65d252f
+def few_shot_split(
+    scene:Scene,       # with labels
+    shots:int=2,       # training pixels per class, exactly
+    seed:int=0,        # which draw
+    strategy="random", # "random" (the papers' protocol) or "disjoint" (windows of test and training pixels share nothing)
+    margin:int=10,     # for "disjoint": w − 1 for w×w windows
+) -> Split: # boolean maps (H, W)
+    "Split the labelled pixels into shots and test. Raises `InputError` where there are too few"
+    if scene.labels is None: raise InputError("the scene has no labels to split")
+    if shots < 1 or int(shots) != shots: raise InputError(f"shots={shots}: give a whole number from 1 up")
+    if few := [f"{n} ({k})" for c, n in scene.classes.items() if (k := int((scene.labels == c).sum())) <= shots]:
+        raise InputError(f"{shots} shots need more than {shots} labelled pixels of each class, to leave some for the test; too few of: {', '.join(few)}")
+    rng = np.random.default_rng(seed)
+    if strategy == "random":
+        train = _draw(rng, scene.labels, scene.classes, shots)
+        return Split(train, (scene.labels > 0) & ~train, shots, seed, strategy)
+    if strategy != "disjoint": raise InputError(f"strategy {strategy!r} is neither 'random' nor 'disjoint'")
+    train, test = _disjoint(rng, scene, shots, margin)
+    return Split(train, test, shots, seed, strategy, margin)
+
+# %% ../nbs/00_data.ipynb #eebfefb1
+def far_from(
+    train,      # (H, W) bool
+    margin:int, # pixels
+) -> np.ndarray: # (H, W) bool
+    "Pixels farther than `margin` (Chebyshev) from every training pixel"
+    return ndimage.maximum_filter(train, 2 * margin + 1, mode="constant", cval=0) == 0
+
+# %% ../nbs/00_data.ipynb #b807b627
+def _choose_blocks(rng, labels, classes, shots, size):
+    "Blocks of a randomly shifted grid that together hold `shots` pixels of each class, as (H, W) bool; None if there are none"
+    (H, W), (dy, dx) = labels.shape, rng.integers(0, size, 2)
+    block = (np.arange(H)[:, None] + dy) // size * (W // size + 2) + (np.arange(W) + dx) // size
+    counts = np.stack([np.bincount(block[labels == c], minlength=block.max() + 1) for c in classes])
+    need, chosen = np.full(len(classes), shots), []
+    while need.any():
+        gain = np.minimum(counts, need[:, None]).sum(0) * rng.uniform(.6, 1, counts.shape[1])
+        if gain.max() == 0: return None
+        chosen.append(b := gain.argmax())
+        need, counts[:, b] = np.maximum(need - counts[:, b], 0), 0
+    return np.isin(block, chosen)
+
+# %% ../nbs/00_data.ipynb #c6a79558
+def _disjoint(rng, scene, shots, margin, tries=12):
+    best, total = (-1., None, None), {c: (scene.labels == c).sum() for c in scene.classes}
+    for size in (max(4, int(np.sqrt(shots) * f)) for f in (2, 3, 4, 6, 9)):
+        for _ in range(tries):
+            blocks = _choose_blocks(rng, scene.labels, scene.classes, shots, size)
+            if blocks is None: continue
+            train = _draw(rng, scene.labels, scene.classes, shots, blocks)
+            test = (scene.labels > 0) & far_from(train, margin)
+            left = min((test & (scene.labels == c)).sum() / n for c, n in total.items())
+            if left >= .5: return train, test
+            if left > best[0]: best = left, train, test
+    remain = {n: f"{int(((scene.labels == c) & best[2]).sum())} of {total[c]}" for c, n in scene.classes.items()} if best[2] is not None else {}
+    raise InputError(f"no disjoint split found that leaves half of every class for the test, at {shots} shots and a margin of {margin} pixels; "
+                     f"the best leaves {', '.join(f'{n}: {r}' for n, r in remain.items())}. Use fewer shots, a smaller margin, or strategy='random'")
+
+# %% ../nbs/00_data.ipynb #c4d5f5bf
+def official_split(
+    train, # (H, W) class codes of the training pixels, 0 elsewhere
+    test,  # (H, W) class codes of the test pixels, 0 elsewhere
+    name="the labels", # for messages
+) -> tuple: # labels (H, W), Split
+    "Join the two label maps of a benchmark. A pixel in both counts as training, which is said; two codes for one pixel raise `InputError`"
+    train, test = np.asarray(train).astype(np.int32), np.asarray(test).astype(np.int32)
+    if train.shape != test.shape: raise InputError(f"{name}: the training labels are {_size(train.shape)}, the test labels {_size(test.shape)}: bring both to one grid")
+    both = (train > 0) & (test > 0)
+    if (bad := (both & (train != test)).sum()): raise InputError(f"{name}: {bad} pixels have one class for training and another for the test: correct one of the files")
+    if both.any(): warnings.warn(f"{name}: {both.sum()} pixels are in training and in test: they count as training", stacklevel=3)
+    for which, a in (("training", train), ("test", test)):
+        if not (a > 0).any(): raise InputError(f"{name}: the {which} labels hold no labelled pixel: check the file")
+    return np.where(train > 0, train, test), Split(train > 0, (test > 0) & (train <= 0), 0, 0, "official")
+
+# %% ../nbs/00_data.ipynb #f4c2cd46
+class Windows:
+    "The windows of a scene, cut on the device by indexing"
+    def __init__(self,
+        arrays:dict,    # modality → scaled array (C, H, W), from `apply_scaling`
+        size:int=11,    # w, odd
+        device="cpu",   # where the scene lies and the windows are made
+    ): # raises `InputError` if the scene is smaller than a window
+        H, W = self.shape = next(iter(arrays.values())).shape[1:]
+        if min(H, W) < size: raise InputError(f"the scene is {H}×{W} pixels, smaller than a window of {size}×{size}: use a larger scene, or a preset with smaller windows")
+        self.size, self.device, r = size, torch.device(device), size // 2
+        self.stride = W + 2 * r
+        self.rows = {k: F.pad(torch.from_numpy(np.ascontiguousarray(x)).to(device)[None], (r,) * 4, mode="replicate")[0].flatten(1).T.contiguous()
+                     for k, x in arrays.items()}                          # (H+2r)(W+2r), C
+        grid = torch.arange(size * size, device=device).view(size, size)
+        turns = [torch.rot90(g, k, (0, 1)) for g in (grid, grid.T) for k in range(4)]
+        self.orders = torch.stack([g.flatten() for g in turns])            # 8, w²
+        self.offsets = (grid // size) * self.stride + grid % size
+
+    def gather(self,
+        y, x,           # (B,) long: row and column of the centre pixels
+        turn=None,      # (B,) long 0…7: which rotation or flip; None = as it lies
+    ) -> dict: # modality → (B, C, w, w)
+        "Cut the windows around pixels"
+        offsets = self.offsets.flatten()
+        offsets = offsets if turn is None else offsets[self.orders[turn]]
+        index = (y.to(self.device) * self.stride + x.to(self.device))[:, None] + offsets
+        shape = (len(y), self.size, self.size, -1)
+        return {k: t[index.flatten()].view(shape).permute(0, 3, 1, 2) for k, t in self.rows.items()}
 
 # %% ../nbs/00_data.ipynb #30bf4e77
 @dataclass
@@ -366,6 +565,7 @@ class Raster:
 # %% ../nbs/00_data.ipynb #70d2c954
 _ORDERS = {"single": (None, 0, 1), "first": (0, 1, 2), "last": (2, 0, 1)}   # which axes of the file are bands, rows, columns
 
+# %% ../nbs/00_data.ipynb #66799af7
 @dataclass
 class RasterFile:
     "A raster on disk, open but not read; made by `open_raster`. `shape` is (C, H, W)"
@@ -406,6 +606,7 @@ def _float32(a, valid, path):
         raise InputError(f"{path}: {lost.sum()} values such as {a[lost][0]} do not fit float32: rescale the raster, or declare the value as nodata")
     return out
 
+# %% ../nbs/00_data.ipynb #57b31c98
 def _bounds(span, n, what, path):
     "(start, stop) or slice → slice inside 0…n"
     start, stop = (0, n) if span is None else (span.start or 0, n if span.stop is None else span.stop) if isinstance(span, slice) else span
@@ -443,11 +644,13 @@ _READ_ERRORS = (RasterioIOError, OSError, ValueError, KeyError, IndexError, Type
 
 def _brief(e): return (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
 
+# %% ../nbs/00_data.ipynb #e114e91a
 def _memory():
     "Bytes of memory in this machine; a guess of 64 GiB where it does not say"
     try: return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError): return 64 * 2**30
 
+# %% ../nbs/00_data.ipynb #bb9ef4db
 @patch
 def _raster(self:RasterFile, a, valid, r, c):
     "The values of a window as a `Raster`, with what the file knows of its bands"
@@ -464,11 +667,13 @@ def _readings(f):
     if f.order: return {f.order: tuple(s[i] for i in _ORDERS[f.order][1:])}
     return {"first": s[1:], "last": s[:2]}
 
+# %% ../nbs/00_data.ipynb #116e1c92
 def _by_shape(s):
     "Bands first or last, where one of the two is clearly the shortest axis; None where not"
     if 2 * s[0] < min(s[1:]): return "first"
     if 2 * s[2] < min(s[:2]): return "last"
 
+# %% ../nbs/00_data.ipynb #0eb131c1
 def _settle(files):
     "Decide where the bands are in the files that do not say, from the grid they share; says so, or raises `InputError`"
     unknown = [f for f in files if f.order is None]
@@ -494,6 +699,7 @@ def _microns(values, units=None):
     nm = u.startswith(("nano", "nm")) or (not u.startswith(("micro", "um", "µm", "μm")) and w.max() > 100)
     return w / 1000 if nm else w
 
+# %% ../nbs/00_data.ipynb #20f255be
 class _GDAL:
     "A GDAL raster as an array (C, H, W) that is read when sliced"
     def __init__(self, path, src): self.path, self.shape, self.dtype = path, (src.count, src.height, src.width), np.result_type(*src.dtypes)
@@ -503,6 +709,7 @@ class _GDAL:
     def mask(self, bands, r, c):
         with _quiet(), rasterio.open(self.path) as src: return (src.read_masks(bands, window=((r.start, r.stop), (c.start, c.stop))) > 0).all(0)
 
+# %% ../nbs/00_data.ipynb #f8281ca6
 @contextmanager
 def _quiet():
     "Without the warning that a raster has no georeference"
@@ -513,6 +720,7 @@ def _quiet():
 # %% ../nbs/00_data.ipynb #45b29a6c
 def _place(src): return (src.crs, src.transform) if src.crs or not src.transform.is_identity else (None, None)
 
+# %% ../nbs/00_data.ipynb #7ca610f7
 def _open_gdal(path, key=None):
     try:
         with _quiet(), rasterio.open(path) as src:
@@ -527,6 +735,7 @@ def _open_gdal(path, key=None):
     except (RasterioIOError, CPLE_BaseError) as e:
         raise InputError(f"{path}: cannot be read as a raster ({_brief(e)}); is the file whole?") from None
 
+# %% ../nbs/00_data.ipynb #3a919f75
 def _open_subdataset(path, key, found):
     "One raster of a file with several, such as NetCDF"
     if not found and key is not None: raise InputError(f"{path}: holds one raster, not several by name: leave {key!r} out")
@@ -562,6 +771,7 @@ def _envi_header(path):
     found = [h for h in (p.with_suffix(".hdr"), Path(f"{p}.hdr"), p.with_suffix(".HDR")) if h.is_file()]
     return next((h for h in found if h.read_bytes()[:4] == b"ENVI"), None)
 
+# %% ../nbs/00_data.ipynb #5d2a3905
 def _open_envi(header, binary=None):
     try: img = envi.open(str(header), None if binary is None else str(binary))
     except (envi.MissingEnviHeaderParameter, envi.FileNotAnEnviHeader, envi.EnviHeaderParsingError) as e: raise InputError(f"{header}: is no complete ENVI header ({_brief(e)}): export it again") from None
@@ -592,6 +802,7 @@ def _envi_file(header, img, meta, C):
     return RasterFile(str(header), _Mapped(lambda: img.open_memmap(interleave="source"), axes), "first", number("data ignore value"), scale, waves, names,
                       meta.get("data units") or ("reflectance" if scale != 1 else None), *place)
 
+# %% ../nbs/00_data.ipynb #b06806a7
 def _number(v, what):
     "A number, or `InputError`"
     try:
@@ -612,6 +823,7 @@ def _pick_array(path, found, key=None):
     if rasters: raise InputError(f"{path}: holds several arrays: {listed}; name one, as {path}:{next(iter(rasters))}")
     raise InputError(f"{path}: holds no numeric array of rows × columns or with bands" + (f", only {listed}" if found else "") + ": save the raster as one")
 
+# %% ../nbs/00_data.ipynb #d34a1367
 def _companion_wavelengths(found, key, shape):
     "Wavelengths in µm from a vector named so beside or below the array, if it is as long as an outer axis; else None"
     for k, a in found.items():
@@ -619,6 +831,7 @@ def _companion_wavelengths(found, key, shape):
         if near and re.fullmatch(r"(band_?)?wave_?lengths?|wl|lambda|wvl", k.rpartition(".")[2].lower()) and len(shape) == 3 and a.size in (shape[0], shape[2]):
             return _microns(a[(slice(None),) * a.ndim])
 
+# %% ../nbs/00_data.ipynb #e95c758e
 def _array_file(path, found, key):
     "The array chosen among `found` as a `RasterFile`"
     name = _pick_array(path, found, key)
@@ -637,6 +850,7 @@ def _walk_mat(v, name=""):
     if isinstance(v, np.ndarray) and v.dtype.kind in "biufc": yield name, v
     for k, x in items: yield from _walk_mat(x, k)
 
+# %% ../nbs/00_data.ipynb #f7387737
 def _open_mat5(path, key=None):
     try:
         with warnings.catch_warnings():
@@ -655,6 +869,7 @@ class _H5:
     def __getitem__(self, i):
         with h5py.File(self.path, "r") as f: return f[self.name][tuple(i)[::-1]].T if self.turned else f[self.name][tuple(i)]
 
+# %% ../nbs/00_data.ipynb #65b5d0b4
 def _walk_h5(path, f, node, turned, name="", depth=0):
     "Name and lazy array of every numeric dataset, through groups and MATLAB's cells; links to other files are not followed"
     if isinstance(node, h5py.Dataset):
@@ -668,6 +883,7 @@ def _walk_h5(path, f, node, turned, name="", depth=0):
             if not k.startswith("#") and isinstance(node.get(k, getlink=True), (h5py.HardLink, h5py.SoftLink)) and node.get(k) is not None:
                 yield from _walk_h5(path, f, node[k], turned, f"{name}.{k}" if name else k, depth + 1)
 
+# %% ../nbs/00_data.ipynb #113d9e21
 def _open_h5(path, key=None):
     turned = Path(path).suffix.lower() == ".mat"
     try:
@@ -675,6 +891,7 @@ def _open_h5(path, key=None):
     except _READ_ERRORS as e: raise InputError(f"{path}: cannot be read as {'a MATLAB 7.3' if turned else 'an HDF5'} file ({_brief(e)}); is it whole?") from None
     return _array_file(path, found, key)
 
+# %% ../nbs/00_data.ipynb #0878f366
 def _open_mat(path, key=None): return (_open_h5 if h5py.is_hdf5(path) else _open_mat5)(path, key)
 
 # %% ../nbs/00_data.ipynb #1fd358e8
@@ -689,12 +906,14 @@ def _open_npy(path, key=None):
         if "Python objects" in str(e): raise InputError(f"{path}: holds Python objects, which are never loaded: save it again as a numeric array") from None
         raise InputError(f"{path}: cannot be read as a NumPy array ({_brief(e)}); is the file whole?") from None
 
+# %% ../nbs/00_data.ipynb #eae4dc6c
 class _Npz:
     "An array in an .npz, unpacked when sliced"
     def __init__(self, path, member, shape, dtype): self.path, self.member, self.shape, self.dtype, self.ndim, self.size = path, member, shape, dtype, len(shape), math.prod(shape)
     def __getitem__(self, i):
         with zipfile.ZipFile(self.path) as z, z.open(self.member) as f: return np.lib.format.read_array(f, allow_pickle=False)[i]
 
+# %% ../nbs/00_data.ipynb #18348b1e
 def _npz_header(z, info):
     "Shape and dtype of an array in an .npz. Raises `ValueError` for one that is not what it says"
     with z.open(info) as f:
@@ -724,12 +943,14 @@ def _walk_zarr(zarr, node, name=""):
     else:
         for k, x in node.members(): yield from _walk_zarr(zarr, x, f"{name}.{k}" if name else k)
 
+# %% ../nbs/00_data.ipynb #209b3421
 def _zarr_order(a):
     "Where the names of the dimensions put the bands; None where they do not say"
     dims = getattr(a.metadata, "dimension_names", None) or a.attrs.get("_ARRAY_DIMENSIONS") or ()
     is_band = [str(d).lower().rstrip("s") in ("band", "channel", "wavelength", "wl", "c", "bnd") for d in dims]
     return None if a.ndim != 3 or sum(is_band) != 1 else {0: "first", 2: "last"}.get(is_band.index(True))
 
+# %% ../nbs/00_data.ipynb #c2e1d747
 def _open_zarr(path, key=None):
     try:
         import zarr
@@ -782,6 +1003,7 @@ def _split_path(path):
             if i > 1 and path[i + 1:] and os.path.exists(path[:i]): return path[:i], path[i + 1:], order, select, spec
     return path, None, order, select, spec
 
+# %% ../nbs/00_data.ipynb #a6b8ae5c
 def _open_by_kind(path, key):
     "Open a file with the reader for its kind"
     p = Path(path)
@@ -803,6 +1025,7 @@ def _open_named(file, key, spec):
         with suppress(InputError): return _open_by_kind(file, key + spec), True
     return _open_by_kind(file, key), False
 
+# %% ../nbs/00_data.ipynb #abffda76
 def open_raster(
     path,       # a raster file of any kind; 'file.mat:hsi.Data@last[1,3:5]' names an array, where its bands are, and which to take (from 1, ends included)
     key=None,   # the array's name, for files with several; instead of ':key' in the path
@@ -908,6 +1131,7 @@ def write_map(
     if max(scene.classes) > 65535: raise InputError(f"class code {max(scene.classes)} does not fit a 16-bit map: use codes up to 65535")
     write_raster(path, np.asarray(labels).astype(dtype), scene, 0, scene.classes, scene.colors, tags)
 
+# %% ../nbs/00_data.ipynb #4be6e040
 def map_classes(
     path # a map that `write_map` wrote
 ) -> dict: # code → name; empty for other rasters
@@ -918,6 +1142,7 @@ def map_classes(
 # %% ../nbs/00_data.ipynb #6320b0ce
 RESAMPLING = ("nearest", "bilinear", "cubic")
 
+# %% ../nbs/00_data.ipynb #1fb88a92
 def _check_same_grid(a:Raster, b:Raster):
     sa, sb = a.data.shape, b.data.shape
     mend = "resample=\"bilinear\", or gdalwarp" if a.crs and b.crs else "gdalwarp"
@@ -957,14 +1182,13 @@ def _fit(r, like, how):
         except InputError: return _warp(r, like, how)
     return r
 
+# %% ../nbs/00_data.ipynb #009ca462
 def _codes(r:Raster) -> np.ndarray:
     "Class codes (H, W) of a label raster, 0 where it has no data"
     if len(r.data) != 1: raise InputError(f"{r.path} has {len(r.data)} bands: labels are one band of class codes")
     codes = np.where(r.valid & np.isfinite(r.data[0]), r.data[0], 0)
     if (codes % 1 != 0).any(): raise InputError(f"{r.path}: the labels are not whole numbers: pass class codes, not probabilities or heights")
     return np.asarray(codes).astype(np.int32)
-
-
 
 # %% ../nbs/00_data.ipynb #46711061
 _SPEC = ("file", "key", "bands", "nodata", "wavelengths", "band_names", "units")
@@ -973,6 +1197,7 @@ def _open_modality(spec):
     "Open one modality: a path, or a mapping with `file` and how to read it"
     return open_raster(spec["file"], spec.get("key"), spec.get("bands")) if isinstance(spec, Mapping) else open_raster(spec)
 
+# %% ../nbs/00_data.ipynb #d5e1b9ee
 def _read_modality(name, f, spec, nodata):
     "Read one modality whole, with what its mapping says of the bands in place of what the file says"
     spec = spec if isinstance(spec, Mapping) else {}
@@ -985,12 +1210,14 @@ def _read_modality(name, f, spec, nodata):
     try: return replace(r, data=Modality(m, waves, spec.get("band_names", m.band_names), spec.get("units", m.units)))
     except InputError as e: raise InputError(f"{f.path}: {e}") from None
 
+# %% ../nbs/00_data.ipynb #3640175e
 def _read_labels(labels, opened, first, resample):
     "Codes (H, W) and official split from opened label files, brought to the grid of `first`"
     how = None if resample is None else "nearest"
     maps = {k: _codes(_fit(f.read_window(), first, how)) for k, f in opened.items()}
     return (maps["labels"], None) if "labels" in maps else official_split(maps["train"], maps["test"], f"{labels['train']} and {labels['test']}")
 
+# %% ../nbs/00_data.ipynb #273fc2ba
 def _check_arguments(modalities, labels, nodata, resample):
     if not modalities or not isinstance(modalities, Mapping): raise InputError("give at least one modality as name=file")
     if resample not in (None, *RESAMPLING): raise InputError(f"resample={resample!r} is none of {', '.join(map(repr, RESAMPLING))}")
@@ -1031,6 +1258,7 @@ def read_scene(
 # %% ../nbs/00_data.ipynb #b4569aed
 _SCENE_KEYS = ("name", "modalities", "labels", "classes", "nodata", "resample")
 
+# %% ../nbs/00_data.ipynb #634f28c2
 def _relative(path, value, what):
     "A path of a scene file, made relative to the file's folder. Raises `InputError`"
     if not isinstance(value, str) or not value: raise InputError(f"{path}: {what} must be the name of a file, got {value!r}")
@@ -1040,6 +1268,7 @@ def _relative(path, value, what):
     if full.suffix.lower() in (".yaml", ".yml"): raise InputError(f"{path}: {what} is another scene file, {value}: name a raster")
     return str(full)
 
+# %% ../nbs/00_data.ipynb #68b03e7e
 def _known(path, d, allowed, what):
     "Raise `InputError` for keys that are not allowed"
     for k in d:
@@ -1047,6 +1276,7 @@ def _known(path, d, allowed, what):
             near = difflib.get_close_matches(str(k), allowed, 1)
             raise InputError(f"{path}: {what} knows no {k!r}" + (f" (did you mean {near[0]!r}?)" if near else "") + f"; it takes {', '.join(allowed)}")
 
+# %% ../nbs/00_data.ipynb #414c337e
 def _load_yaml(path):
     "The mapping in a YAML file, or `InputError`"
     if not path.is_file(): raise FileNotFoundError(f"{path}: no such file")
@@ -1056,6 +1286,7 @@ def _load_yaml(path):
     if not isinstance(d, dict): raise InputError(f"{path}: a scene file is a list of 'key: value' lines; start with 'modalities:'")
     return d
 
+# %% ../nbs/00_data.ipynb #4eab1d34
 class _UniqueLoader(yaml.SafeLoader):
     "YAML's safe loader, which also refuses a key that is given twice"
     def construct_mapping(self, node, deep=False):
@@ -1076,6 +1307,7 @@ def _yaml_modality(path, k, spec):
         if w in out and (not isinstance(out[w], list) or any(isinstance(v, (list, dict)) for v in out[w])): raise InputError(f"{path}: modality {k}, {w} must be a list, one for each band")
     return out
 
+# %% ../nbs/00_data.ipynb #0ecd00d8
 def _yaml_classes(path, d):
     "Names, colours and descriptions from `classes:`, a mapping or the name of a CSV"
     if not isinstance(d, dict): return read_classes(p := _relative(path, d, "classes")), {}, read_descriptions(p)
@@ -1147,181 +1379,3 @@ def save_yaml(self:Scene,
     finally:
         with suppress(OSError): part.unlink(missing_ok=True)
     return path
-
-# %% ../nbs/00_data.ipynb #011555a1
-def _neighbour_differences(x, valid, lag=1):
-    "Differences of valid pixels (C, H, W) to their right and lower neighbours (n, C), without the largest fifth, which cross borders"
-    pairs = ((np.s_[:, lag:], np.s_[:, :-lag]), (np.s_[lag:, :], np.s_[:-lag, :]))
-    d = np.concatenate([(x[:, a[0], a[1]] - x[:, b[0], b[1]])[:, valid[a] & valid[b]].T for a, b in pairs])
-    size = (d**2).sum(1)
-    return d[size <= np.quantile(size, .8)] if len(d) else d
-
-def mnf(
-    x,                   # (C, H, W) standardised bands
-    valid,               # (H, W) bool
-    components:int=12,   # at most so many are kept
-    temper:float=.2,     # component i is scaled by λ_i^−temper
-) -> np.ndarray: # (K, C) float64: bands to components, unit mean square over the valid pixels
-    "Minimum noise fraction transform, noise from neighbour differences (Green et al. 1988)"
-    d, z = _neighbour_differences(x, valid), x[:, valid]
-    noise = d.T @ d / (2 * max(len(d), 1))
-    noise += (1e-3 * np.trace(noise) / len(x) + 1e-9) * np.eye(len(x))
-    lam, v = linalg.eigh(z @ z.T / z.shape[1], noise)
-    lam, v = lam[::-1][:components], v[:, ::-1][:, :components]
-    v = v * np.sign(v[np.abs(v).argmax(0), np.arange(v.shape[1])])   # the sign of an eigenvector is free: fix it
-    a = (v * np.maximum(lam, 1e-6)**-temper).T
-    return a / np.sqrt(((a @ z)**2).mean())
-
-# %% ../nbs/00_data.ipynb #8583cde9
-def fit_scaling(
-    scene:Scene,     # read: valid pixels, no labels
-    kind="standard", # "standard", "minmax" or "mnf"
-) -> dict: # modality → (offset (C,), matrix (K, C)), float32: x → matrix·(x − offset)
-    "Scaling statistics over the valid pixels. Raises `InputError` for a constant band, which carries nothing"
-    if kind not in ("standard", "minmax", "mnf"): raise InputError(f"scaling {kind!r} is none of 'standard', 'minmax', 'mnf'")
-    out = {}
-    for k, m in scene.modalities.items():
-        x = np.asarray(m)[:, scene.valid].astype(np.float64)
-        if len(flat := np.flatnonzero(x.min(1) == x.max(1))):
-            keep = ",".join(str(b + 1) for b in range(len(m)) if b not in flat)
-            raise InputError(f"{k}: band {flat[0] + 1} is constant ({x[flat[0], 0]:g}) over all valid pixels: leave "
-                             + (f"it out, as {k}=FILE[{keep if len(keep) < 60 else keep[:60] + '…'}]" if keep else "the modality out"))
-        lo, s = (np.full(len(m), x.min()), np.full(len(m), np.ptp(x))) if kind == "minmax" else (x.mean(1), x.std(1))
-        a = np.diag(1 / s)
-        if kind == "mnf": a = mnf((np.asarray(m, np.float64) - lo[:, None, None]) / s[:, None, None], scene.valid) @ a
-        out[k] = lo.astype(np.float32), a.astype(np.float32)
-    return out
-
-# %% ../nbs/00_data.ipynb #6a34ed26
-def apply_scaling(
-    scene:Scene,  # the modalities that `scaling` names, with as many bands
-    scaling:dict, # from `fit_scaling`
-) -> dict: # modality → float32 (K, H, W), finite everywhere
-    "Scale every modality; pixels without data take the values of the nearest pixel that has some"
-    if missing := [k for k in scaling if k not in scene.modalities]:
-        raise InputError(f"the scene has no modality {', '.join(missing)}: the model needs {', '.join(scaling)}, the scene has {', '.join(scene.modalities)}")
-    out, fill = {}, None
-    if not scene.valid.all(): fill = tuple(ndimage.distance_transform_edt(~scene.valid, return_distances=False, return_indices=True))
-    for k, (lo, a) in scaling.items():
-        x = np.asarray(scene.modalities[k])
-        if len(x) != len(lo): raise InputError(f"{k} has {len(x)} bands, the model was trained on {len(lo)}")
-        x = (x if fill is None else x[:, fill[0], fill[1]]) - lo[:, None, None]
-        out[k] = np.tensordot(a, x, 1).astype(np.float32)
-    return out
-
-# %% ../nbs/00_data.ipynb #23832380
-@dataclass
-class Split:
-    "Which pixels are trained on and which are tested on"
-    train: np.ndarray  # (H, W) bool
-    test: np.ndarray   # (H, W) bool, apart from train
-    shots: int; seed: int; strategy: str
-    margin: int = 0    # test pixels farther than this from any training pixel, Chebyshev
-
-def _draw(rng, labels, classes, shots, where=True):
-    "`shots` random pixels of each class among `where`, as a (H, W) bool"
-    train = np.zeros(labels.shape, bool)
-    for c in classes: train.ravel()[rng.choice(np.flatnonzero((labels == c) & where), shots, replace=False)] = True
-    return train
-
-def few_shot_split(
-    scene:Scene,       # with labels
-    shots:int=2,       # training pixels per class, exactly
-    seed:int=0,        # which draw
-    strategy="random", # "random" (the papers' protocol) or "disjoint" (windows of test and training pixels share nothing)
-    margin:int=10,     # for "disjoint": w − 1 for w×w windows
-) -> Split: # boolean maps (H, W)
-    "Split the labelled pixels into shots and test. Raises `InputError` where there are too few"
-    if scene.labels is None: raise InputError("the scene has no labels to split")
-    if shots < 1 or int(shots) != shots: raise InputError(f"shots={shots}: give a whole number from 1 up")
-    if few := [f"{n} ({k})" for c, n in scene.classes.items() if (k := int((scene.labels == c).sum())) <= shots]:
-        raise InputError(f"{shots} shots need more than {shots} labelled pixels of each class, to leave some for the test; too few of: {', '.join(few)}")
-    rng = np.random.default_rng(seed)
-    if strategy == "random":
-        train = _draw(rng, scene.labels, scene.classes, shots)
-        return Split(train, (scene.labels > 0) & ~train, shots, seed, strategy)
-    if strategy != "disjoint": raise InputError(f"strategy {strategy!r} is neither 'random' nor 'disjoint'")
-    train, test = _disjoint(rng, scene, shots, margin)
-    return Split(train, test, shots, seed, strategy, margin)
-
-# %% ../nbs/00_data.ipynb #eebfefb1
-def far_from(
-    train,      # (H, W) bool
-    margin:int, # pixels
-) -> np.ndarray: # (H, W) bool
-    "Pixels farther than `margin` (Chebyshev) from every training pixel"
-    return ndimage.maximum_filter(train, 2 * margin + 1, mode="constant", cval=0) == 0
-
-def _choose_blocks(rng, labels, classes, shots, size):
-    "Blocks of a randomly shifted grid that together hold `shots` pixels of each class, as (H, W) bool; None if there are none"
-    (H, W), (dy, dx) = labels.shape, rng.integers(0, size, 2)
-    block = (np.arange(H)[:, None] + dy) // size * (W // size + 2) + (np.arange(W) + dx) // size
-    counts = np.stack([np.bincount(block[labels == c], minlength=block.max() + 1) for c in classes])
-    need, chosen = np.full(len(classes), shots), []
-    while need.any():
-        gain = np.minimum(counts, need[:, None]).sum(0) * rng.uniform(.6, 1, counts.shape[1])
-        if gain.max() == 0: return None
-        chosen.append(b := gain.argmax())
-        need, counts[:, b] = np.maximum(need - counts[:, b], 0), 0
-    return np.isin(block, chosen)
-
-def _disjoint(rng, scene, shots, margin, tries=12):
-    best, total = (-1., None, None), {c: (scene.labels == c).sum() for c in scene.classes}
-    for size in (max(4, int(np.sqrt(shots) * f)) for f in (2, 3, 4, 6, 9)):
-        for _ in range(tries):
-            blocks = _choose_blocks(rng, scene.labels, scene.classes, shots, size)
-            if blocks is None: continue
-            train = _draw(rng, scene.labels, scene.classes, shots, blocks)
-            test = (scene.labels > 0) & far_from(train, margin)
-            left = min((test & (scene.labels == c)).sum() / n for c, n in total.items())
-            if left >= .5: return train, test
-            if left > best[0]: best = left, train, test
-    remain = {n: f"{int(((scene.labels == c) & best[2]).sum())} of {total[c]}" for c, n in scene.classes.items()} if best[2] is not None else {}
-    raise InputError(f"no disjoint split found that leaves half of every class for the test, at {shots} shots and a margin of {margin} pixels; "
-                     f"the best leaves {', '.join(f'{n}: {r}' for n, r in remain.items())}. Use fewer shots, a smaller margin, or strategy='random'")
-
-# %% ../nbs/00_data.ipynb #c4d5f5bf
-def official_split(
-    train, # (H, W) class codes of the training pixels, 0 elsewhere
-    test,  # (H, W) class codes of the test pixels, 0 elsewhere
-    name="the labels", # for messages
-) -> tuple: # labels (H, W), Split
-    "Join the two label maps of a benchmark. A pixel in both counts as training, which is said; two codes for one pixel raise `InputError`"
-    train, test = np.asarray(train).astype(np.int32), np.asarray(test).astype(np.int32)
-    if train.shape != test.shape: raise InputError(f"{name}: the training labels are {_size(train.shape)}, the test labels {_size(test.shape)}: bring both to one grid")
-    both = (train > 0) & (test > 0)
-    if (bad := (both & (train != test)).sum()): raise InputError(f"{name}: {bad} pixels have one class for training and another for the test: correct one of the files")
-    if both.any(): warnings.warn(f"{name}: {both.sum()} pixels are in training and in test: they count as training", stacklevel=3)
-    for which, a in (("training", train), ("test", test)):
-        if not (a > 0).any(): raise InputError(f"{name}: the {which} labels hold no labelled pixel: check the file")
-    return np.where(train > 0, train, test), Split(train > 0, (test > 0) & (train <= 0), 0, 0, "official")
-
-# %% ../nbs/00_data.ipynb #f4c2cd46
-class Windows:
-    "The windows of a scene, cut on the device by indexing"
-    def __init__(self,
-        arrays:dict,    # modality → scaled array (C, H, W), from `apply_scaling`
-        size:int=11,    # w, odd
-        device="cpu",   # where the scene lies and the windows are made
-    ): # raises `InputError` if the scene is smaller than a window
-        H, W = self.shape = next(iter(arrays.values())).shape[1:]
-        if min(H, W) < size: raise InputError(f"the scene is {H}×{W} pixels, smaller than a window of {size}×{size}: use a larger scene, or a preset with smaller windows")
-        self.size, self.device, r = size, torch.device(device), size // 2
-        self.stride = W + 2 * r
-        self.rows = {k: F.pad(torch.from_numpy(np.ascontiguousarray(x)).to(device)[None], (r,) * 4, mode="replicate")[0].flatten(1).T.contiguous()
-                     for k, x in arrays.items()}                          # (H+2r)(W+2r), C
-        grid = torch.arange(size * size, device=device).view(size, size)
-        turns = [torch.rot90(g, k, (0, 1)) for g in (grid, grid.T) for k in range(4)]
-        self.orders = torch.stack([g.flatten() for g in turns])            # 8, w²
-        self.offsets = (grid // size) * self.stride + grid % size
-
-    def gather(self,
-        y, x,           # (B,) long: row and column of the centre pixels
-        turn=None,      # (B,) long 0…7: which rotation or flip; None = as it lies
-    ) -> dict: # modality → (B, C, w, w)
-        "Cut the windows around pixels"
-        offsets = self.offsets.flatten()
-        offsets = offsets if turn is None else offsets[self.orders[turn]]
-        index = (y.to(self.device) * self.stride + x.to(self.device))[:, None] + offsets
-        shape = (len(y), self.size, self.size, -1)
-        return {k: t[index.flatten()].view(shape).permute(0, 3, 1, 2) for k, t in self.rows.items()}

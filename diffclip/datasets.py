@@ -29,11 +29,10 @@ class Dataset:
     fetcher: str = ""       # function of rs-fusion-datasets
     place: str = ""         # folder and archive it uses under `root`
 
+# %% ../nbs/06_datasets.ipynb #a3cdac50
 def _numbered(names): return {i: n.strip() for i, n in enumerate(names.split(","), 1)}
-
 _LOCAL_CLIMATE = _numbered("forest, residential area, industrial area, low plants, soil, allotment, commercial area, water")
 _NO_LICENCE = "none stated: ask before you pass it on"
-
 DATASETS = {d.name: d for d in (
     Dataset("houston2013", "Houston 2013 (GRSS contest)", (349, 1905), {"hsi": 144, "lidar": 1},
             _numbered("healthy grass, stressed grass, synthetic grass, tree, soil, water, residential, commercial, road, highway, railway, parking lot 1, parking lot 2, tennis court, running track"),
@@ -79,6 +78,7 @@ def default_root() -> Path:
     "The user's cache folder, or the environment variable DIFFCLIP_CACHE"
     return Path(os.environ.get("DIFFCLIP_CACHE") or pooch.os_cache("diffclip"))
 
+# %% ../nbs/06_datasets.ipynb #7a3455e9
 @contextmanager
 def _patience(seconds=60):
     "A time limit for connections that do not answer, and messages to standard error"
@@ -88,12 +88,14 @@ def _patience(seconds=60):
         with redirect_stdout(sys.stderr): yield
     finally: socket.setdefaulttimeout(old)
 
+# %% ../nbs/06_datasets.ipynb #499fae14
 def _writable(root, name):
     "Make the folder, or raise `InputError`"
     try: root.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise InputError(f"{root} cannot be written ({e.strerror}): choose another folder for {name} with root=…, --root or DIFFCLIP_CACHE") from None
     if not os.access(root, os.W_OK): raise InputError(f"{root} is read-only: choose another folder for {name} with root=…, --root or DIFFCLIP_CACHE")
 
+# %% ../nbs/06_datasets.ipynb #d47f350f
 def _fetch(d:Dataset, root:Path):
     "What the function of rs-fusion-datasets returns"
     try: fetch = getattr(importlib.import_module("rs_fusion_datasets"), d.fetcher)
@@ -117,6 +119,7 @@ def _dense(a):
         return np.maximum(out, 0)
     return np.maximum(np.asarray(a, np.int32), 0)
 
+# %% ../nbs/06_datasets.ipynb #6dda662b
 def _hsi(d, hsi, info):
     "The cube with what is reliably known of its bands"
     w = np.asarray(info.get("wavelength", []), float)
@@ -124,6 +127,7 @@ def _hsi(d, hsi, info):
     if (np.diff(w) > 0).all(): return Modality(hsi, _microns(w, "nm"))
     return Modality(hsi, band_names=[f"{v:.0f} nm" if v > 300 else f"band {i}" for i, v in enumerate(w, 1)])   # the last two of Houston 2018 are no wavelengths
 
+# %% ../nbs/06_datasets.ipynb #b0d484ed
 def _scene(d:Dataset, got) -> Scene:
     "A scene from (hsi, other, labels…, info), with one label map, or training and test maps and maybe all"
     hsi, other, *maps, info = got
@@ -135,6 +139,7 @@ def _scene(d:Dataset, got) -> Scene:
 # %% ../nbs/06_datasets.ipynb #c6fcc324
 S2_BANDS = dict(zip("B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12".split(), (.4427, .4924, .5598, .6646, .7041, .7405, .7828, .8328, .8647, .9451, 1.6137, 2.2024)))   # centres in µm, Sentinel-2A
 
+# %% ../nbs/06_datasets.ipynb #6150b9e9
 def _fetch_tile(tile, root:Path):
     "Paths of a tile's files, by sensor"
     _writable(root, f"terramind/{tile}")
@@ -146,6 +151,7 @@ def _fetch_tile(tile, root:Path):
     except Exception as e:   # of requests, urllib3, pooch
         raise InputError(f"terramind/{tile}: could not be fetched to {root/'terramind'} ({_brief(e)}). Check the network, or download the files from {TERRAMIND_URL} and put them there") from None
 
+# %% ../nbs/06_datasets.ipynb #7a7e38b7
 def _load_tile(tile, root):
     paths = _fetch_tile(tile, root)
     codes = read_raster(paths["LULC"]).data[0]
@@ -175,6 +181,7 @@ class Exam:
         if a.ndim != 3 or a.dtype.kind not in "uif": raise InputError(f"{path}: expected numbers, slices × rows × columns, got {a.shape} of {a.dtype}: unpack the archive again")
         return a
 
+# %% ../nbs/06_datasets.ipynb #194becb5
 def _mrnet_labels(path):
     "Exam → True or False, from a CSV of exam,0 or 1"
     if not path.exists(): raise FileNotFoundError(f"{path}: no such file; the archive has it beside the folders train and valid")
@@ -209,6 +216,7 @@ def find_dataset(name) -> Dataset:
     if str(name).startswith("terramind"): raise InputError(f"{name!r}: the tiles with known checksums are {', '.join(n for n in DATASETS if n.startswith('terramind/'))}")
     raise InputError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}")
 
+# %% ../nbs/06_datasets.ipynb #94f19cdd
 def load_dataset(
     name:str,   # as in `DATASETS`
     root=None,  # folder for the files; default the user's cache, or DIFFCLIP_CACHE

@@ -6,16 +6,17 @@
 __all__ = ['Stem', 'sincos_position', 'TimestepEmbedding', 'Attention', 'Block', 'Architecture', 'init_weights', 'take_tokens',
            'Encoder']
 
-# %% ../nbs/01_encoder.ipynb #ff3d8086
+# %% ../nbs/01_encoder.ipynb #9f0ab297
 import math
 from dataclasses import dataclass
 from typing import Mapping
 
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 
-# %% ../nbs/01_encoder.ipynb #c5b56254
+# %% ../nbs/01_encoder.ipynb #168d0142
 class Stem(nn.Module):
     "Pixels (B, n, C) to tokens (B, n, D)"
     def __init__(self,
@@ -34,7 +35,7 @@ class Stem(nn.Module):
     def forward(self, x:Tensor) -> Tensor:
         return self.embed(self.reduce(x.flatten(0, 1))).unflatten(0, x.shape[:2])  # B, n, D
 
-# %% ../nbs/01_encoder.ipynb #cdeca31a
+# %% ../nbs/01_encoder.ipynb #111eb641
 def sincos_position(
     w:int,     # window side; tokens in row-major order
     width:int, # D, divisible by 4
@@ -46,7 +47,7 @@ def sincos_position(
     parts = [f(a.flatten()[:, None] * omega) for a in (x, y) for f in (torch.sin, torch.cos)]
     return torch.cat(parts, 1).float()
 
-# %% ../nbs/01_encoder.ipynb #4d9b54a0
+# %% ../nbs/01_encoder.ipynb #3b7c567d
 class TimestepEmbedding(nn.Module):
     "A diffusion timestep (B,) to a vector (B, D)"
     def __init__(self, width:int, frequencies:int=256):
@@ -60,7 +61,7 @@ class TimestepEmbedding(nn.Module):
         angle = t[:, None].float() * omega
         return self.mlp(torch.cat([angle.cos(), angle.sin()], 1))
 
-# %% ../nbs/01_encoder.ipynb #8e5f6454
+# %% ../nbs/01_encoder.ipynb #8353150d
 class Attention(nn.Module):
     "Multi-head self-attention over the tokens of one window (B, N, D)"
     def __init__(self, width:int, heads:int):
@@ -85,7 +86,7 @@ class Block(nn.Module):
         x = x + self.attn(self.norm1(x))
         return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
 
-# %% ../nbs/01_encoder.ipynb #38bce808
+# %% ../nbs/01_encoder.ipynb #2b4eb61e
 @dataclass
 class Architecture:
     "Sizes of the encoder and its decoders; the defaults are the paper's"
@@ -106,7 +107,7 @@ def init_weights(m:nn.Module):
         nn.init.xavier_uniform_(m.weight)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
-# %% ../nbs/01_encoder.ipynb #7b36e459
+# %% ../nbs/01_encoder.ipynb #2c123daa
 def take_tokens(
     x:Tensor,    # (B, N, D)
     keep:Tensor, # (B, n): places of the tokens to take
@@ -114,7 +115,7 @@ def take_tokens(
     "The tokens at `keep`"
     return x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
 
-# %% ../nbs/01_encoder.ipynb #bbeb0297
+# %% ../nbs/01_encoder.ipynb #3f7588cb
 class Encoder(nn.Module):
     "The modality-shared encoder"
     def __init__(self,
@@ -131,19 +132,6 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(D, eps=1e-6)
         for part in (self.timestep, self.blocks): part.apply(init_weights)
 
-    def embed(self,
-        windows:Mapping,    # modality → (B, C, w, w)
-        keep:Mapping=None,  # modality → (B, n): places of the visible tokens; None = all
-    ) -> dict: # modality → (B, n, D)
-        "Tokens with their positions. What is hidden is not computed, unless BatchNorm needs it for its statistics"
-        out = {}
-        for m, stem in self.stems.items():
-            x = windows[m].flatten(2).mT                  # B, N, C
-            if keep is None: out[m] = stem(x) + self.position
-            elif stem.norm == "batch": out[m] = take_tokens(stem(x) + self.position, keep[m])
-            else: out[m] = stem(take_tokens(x, keep[m])) + self.position[keep[m]]
-        return out
-
     def encode(self,
         tokens:Mapping, # modality → (B, n, D), the visible ones
         t:Tensor,       # (B,) timesteps
@@ -159,3 +147,18 @@ class Encoder(nn.Module):
         tokens = self.embed(windows)
         B = len(next(iter(tokens.values())))
         return self.encode(tokens, torch.zeros(B, device=self.position.device) if t is None else t)
+
+# %% ../nbs/01_encoder.ipynb #224d6d09
+@patch
+def embed(self:Encoder,
+    windows:Mapping,    # modality → (B, C, w, w)
+    keep:Mapping=None,  # modality → (B, n): places of the visible tokens; None = all
+) -> dict: # modality → (B, n, D)
+    "Tokens with their positions. What is hidden is not computed, unless BatchNorm needs it for its statistics"
+    out = {}
+    for m, stem in self.stems.items():
+        x = windows[m].flatten(2).mT                  # B, N, C
+        if keep is None: out[m] = stem(x) + self.position
+        elif stem.norm == "batch": out[m] = take_tokens(stem(x) + self.position, keep[m])
+        else: out[m] = stem(take_tokens(x, keep[m])) + self.position[keep[m]]
+    return out

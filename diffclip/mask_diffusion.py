@@ -6,18 +6,19 @@
 __all__ = ['noise_schedule', 'add_noise', 'random_mask', 'Decoder', 'mask_diffusion_loss', 'MaskDiffusion', 'Pretraining',
            'pixel_batches', 'crop_and_resize', 'make_optimizer', 'autocast', 'pretrain']
 
-# %% ../nbs/02_mask_diffusion.ipynb #884ddc4e
+# %% ../nbs/02_mask_diffusion.ipynb #4c502308
 import math
 from dataclasses import dataclass
 from typing import Mapping
 
 import numpy as np, torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 from .data import Windows
 from .encoder import *
 
-# %% ../nbs/02_mask_diffusion.ipynb #aed13974
+# %% ../nbs/02_mask_diffusion.ipynb #60582c20
 def noise_schedule(
     T:int=1000,    # timesteps
     first=1e-4, last=.02, # β at the first and last timestep, linear between
@@ -35,7 +36,7 @@ def add_noise(
     a = alphas_cumprod[t].view(-1, *[1] * (x0.ndim - 1))
     return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
-# %% ../nbs/02_mask_diffusion.ipynb #96080347
+# %% ../nbs/02_mask_diffusion.ipynb #35bc6fe5
 def random_mask(
     B:int, N:int,      # windows, tokens in each
     mask_ratio=.7,     # share hidden
@@ -48,7 +49,7 @@ def random_mask(
     keep, hidden = order[:, :n], order[:, n:]
     return keep, hidden, torch.ones(B, N, dtype=torch.bool, device=device).scatter(1, keep, False)
 
-# %% ../nbs/02_mask_diffusion.ipynb #893636bd
+# %% ../nbs/02_mask_diffusion.ipynb #f67bb3f1
 class Decoder(nn.Module):
     "Visible tokens (B, 1+n, D) to the pixels (B, n+k, C) at n visible and k hidden places"
     def __init__(self, bands:int, arch:Architecture):
@@ -72,7 +73,7 @@ class Decoder(nn.Module):
         for block in self.blocks: x = block(x)
         return self.expand(self.pixels(self.project(self.norm(x[:, 1:]))))   # B, n+k, C
 
-# %% ../nbs/02_mask_diffusion.ipynb #03c1b714
+# %% ../nbs/02_mask_diffusion.ipynb #acde6812
 def mask_diffusion_loss(
     predicted:Mapping, clean:Mapping, # modality → (B, n+k, C), the n visible pixels first
     n:int,             # visible pixels of each window
@@ -86,7 +87,7 @@ def mask_diffusion_loss(
         if error.shape[1] > n: loss = loss + hidden_weight * error[:, n:].mean()
     return loss
 
-# %% ../nbs/02_mask_diffusion.ipynb #9f57bd56
+# %% ../nbs/02_mask_diffusion.ipynb #5d1632b5
 class MaskDiffusion(nn.Module):
     "Encoder and decoders of stage 1"
     def __init__(self,
@@ -126,16 +127,18 @@ class MaskDiffusion(nn.Module):
         target = {m: take_tokens(x.flatten(2).mT, places[m]) for m, x in clean.items()}
         return mask_diffusion_loss(predicted, target, next(iter(keep.values())).shape[1], hidden_weight)
 
-    @torch.no_grad()
-    def reconstruct(self, clean:Mapping, mask_ratio=.7, t:Tensor=None, generator=None): # predicted and noised windows, masks (B, N) True where hidden, by modality
-        "What `forward` would predict with the same arguments"
-        t, noised, keep, hidden = self.draw(clean, mask_ratio, t, generator)
-        places = {m: torch.cat([keep[m], hidden[m]], 1) for m in clean}
-        rows = self.forward_decoder(self.forward_encoder(noised, t, keep), places)
-        predicted = {m: take_tokens(x, places[m].argsort(1)).mT.unflatten(2, clean[m].shape[2:]) for m, x in rows.items()}   # back in row-major order
-        return predicted, noised, {m: torch.zeros_like(places[m], dtype=torch.bool).scatter(1, hidden[m], True) for m in clean}
+# %% ../nbs/02_mask_diffusion.ipynb #0245aca5
+@patch
+@torch.no_grad()
+def reconstruct(self:MaskDiffusion, clean:Mapping, mask_ratio=.7, t:Tensor=None, generator=None): # predicted and noised windows, masks (B, N) True where hidden, by modality
+    "What `forward` would predict with the same arguments"
+    t, noised, keep, hidden = self.draw(clean, mask_ratio, t, generator)
+    places = {m: torch.cat([keep[m], hidden[m]], 1) for m in clean}
+    rows = self.forward_decoder(self.forward_encoder(noised, t, keep), places)
+    predicted = {m: take_tokens(x, places[m].argsort(1)).mT.unflatten(2, clean[m].shape[2:]) for m, x in rows.items()}   # back in row-major order
+    return predicted, noised, {m: torch.zeros_like(places[m], dtype=torch.bool).scatter(1, hidden[m], True) for m in clean}
 
-# %% ../nbs/02_mask_diffusion.ipynb #7041cb61
+# %% ../nbs/02_mask_diffusion.ipynb #87dbaf92
 @dataclass
 class Pretraining:
     "The schedule of stage 1; the defaults are the published ones"
@@ -163,7 +166,7 @@ def pixel_batches(
         yield rest[:batch]
         rest = rest[batch:]
 
-# %% ../nbs/02_mask_diffusion.ipynb #dcc47dfc
+# %% ../nbs/02_mask_diffusion.ipynb #b1cc9877
 def crop_and_resize(x:Tensor, side:int) -> Tensor:
     "The central side×side pixels of windows (B, C, w, w), resized to w×w"
     w, o = x.shape[-1], (x.shape[-1] - side) // 2
@@ -187,7 +190,7 @@ def make_optimizer(
     if schedule == "steps": return opt, torch.optim.lr_scheduler.MultiStepLR(opt, [100 * epoch_steps, 131 * epoch_steps], .1)
     raise ValueError(f"schedule {schedule!r} is none of 'restarts', 'steps', 'onecycle'")
 
-# %% ../nbs/02_mask_diffusion.ipynb #3d224f8a
+# %% ../nbs/02_mask_diffusion.ipynb #20141a35
 def autocast(device):
     "bfloat16 where it is fast and exact enough: on CUDA devices that have it; float32 elsewhere"
     on = device.type == "cuda" and torch.cuda.is_bf16_supported()

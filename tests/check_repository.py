@@ -52,7 +52,7 @@ def unprocessable(copy):
     r = subprocess.run([BIN / "nbdev_proc_nbs", "--n_workers", "0"], cwd=copy, env=env, capture_output=True, text=True)
     if r.returncode: return [f"nbdev_proc_nbs failed: {r.stderr.strip().splitlines()[-1]}"]
     mixed = ["a cell has imports and other code, which the site cannot process: " + b.splitlines()[0] for b in r.stderr.split("See FAQ.\n---\n")[1:]]
-    return mixed + [f"{p.name}: not in the site" for p in NBS.rglob("*.ipynb") if not (copy / "_proc" / p.relative_to(NBS)).exists()]
+    return mixed + [f"{p.name}: not in the site" for p in NBS.rglob("*") if p.is_file() and not p.name.startswith(".") and not (copy / "_proc" / p.relative_to(NBS)).exists()]
 
 
 def generated():

@@ -139,7 +139,7 @@ def slug(heading):
     "The anchor that Pandoc makes of a heading"
     s = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
     s = re.sub(r"[^\w\s.-]", "", s.lower()).strip()
-    return re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", s)) or "section"
+    return re.sub(r"^[\W\d_]+", "", re.sub(r"\s+", "-", s)) or "section"
 
 
 def documented(path):
