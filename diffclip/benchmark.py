@@ -6,7 +6,7 @@
 __all__ = ['CLASSIFIERS', 'METHODS', 'BASELINES', 'FIELDS', 'pixel_features', 'simple_map', 'method_preset', 'stage1',
            'method_map', 'read_results', 'benchmark', 'Results', 'compare']
 
-# %% ../nbs/07_benchmark.ipynb #a7d9ae07
+# %% ../nbs/07_benchmark.ipynb #31d1bbc3
 import csv, hashlib, html, json, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from .data import *
 from .classifier import *
 from .evaluation import *
 
-# %% ../nbs/07_benchmark.ipynb #228fc742
+# %% ../nbs/07_benchmark.ipynb #ef641db7
 def pixel_features(
     scene:Scene,      # labels are not read
     means:bool=False, # the bands' means over the window as well
@@ -32,7 +32,7 @@ def pixel_features(
         x = np.concatenate([x, mean / np.maximum(mean[:, scene.valid].std(1), 1e-6)[:, None, None]])
     return x.reshape(len(x), -1).T
 
-# %% ../nbs/07_benchmark.ipynb #13312bf9
+# %% ../nbs/07_benchmark.ipynb #a11bbd81
 CLASSIFIERS = ("svm", "rf", "logistic", "nearest")
 
 def _classifier(kind, seed):
@@ -55,7 +55,7 @@ def simple_map(
     fitted = _classifier(name, seed).fit(X[train.ravel()], scene.labels[train])
     return np.where(scene.valid, fitted.predict(X).reshape(scene.shape), 0)
 
-# %% ../nbs/07_benchmark.ipynb #5d269450
+# %% ../nbs/07_benchmark.ipynb #8fedab3b
 _STAGE1 = {"diffclip": {}, "mae": {"timesteps": 1}, "diffusion": {"mask_ratio": 0.}}
 METHODS = (*_STAGE1, "clip", "diffclip-paper", *CLASSIFIERS, *(f"{k}+mean" for k in CLASSIFIERS))
 BASELINES = METHODS[5:]
@@ -68,7 +68,7 @@ def method_preset(
     if method == "diffclip-paper": return PRESETS["paper"]
     return replace(preset, pretraining=replace(preset.pretraining, **_STAGE1.get(method, {})))
 
-# %% ../nbs/07_benchmark.ipynb #2092238e
+# %% ../nbs/07_benchmark.ipynb #2e147461
 def stage1(
     scene:Scene, method,   # a method with a stage 1
     preset:Preset,         # of "diffclip"
@@ -88,7 +88,7 @@ def stage1(
         (Path(folder)/"seconds.json").write_text(json.dumps(seconds))
     return model, seconds
 
-# %% ../nbs/07_benchmark.ipynb #377fc196
+# %% ../nbs/07_benchmark.ipynb #bdd77af1
 def method_map(
     scene:Scene, split:Split, method,
     model=None,        # from `stage1`, for the methods that have one
@@ -101,7 +101,7 @@ def method_map(
     model.seed = split.seed
     return model.fit(scene, split.train, progress).predict(scene)
 
-# %% ../nbs/07_benchmark.ipynb #34561208
+# %% ../nbs/07_benchmark.ipynb #16b10b29
 FIELDS = ("scene", "strategy", "method", "shots", "seed", "oa", "aa", "kappa", "n_train", "n_test", "stage1_seed", "pretrain_seconds", "seconds")
 
 def _fingerprint(scene):
@@ -120,7 +120,7 @@ def _check_setting(out, scenes, preset, text, steps, paper_steps):
     if other := [k for k, m in marks.items() if old["scenes"].get(k, m) != m]: raise InputError(f"{out} holds results of another scene named {', '.join(other)}: choose another folder or name")
     file.write_text(json.dumps(new | {"scenes": old["scenes"] | marks}, indent=1) + "\n")
 
-# %% ../nbs/07_benchmark.ipynb #6684d37e
+# %% ../nbs/07_benchmark.ipynb #f141dc5f
 def read_results(
     path, # results.csv, or the folder with it
 ) -> list: # of dicts, one for each score
@@ -141,7 +141,7 @@ def _append(path, row):
         if new: w.writeheader()
         w.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
 
-# %% ../nbs/07_benchmark.ipynb #d0d32106
+# %% ../nbs/07_benchmark.ipynb #fd95fedd
 def _splits(scene, shots, seeds, strategies):
     for strategy in strategies:
         for k in shots:
@@ -154,7 +154,7 @@ def _check_asked(scenes, methods, shots, strategies):
             try: few_shot_split(s, max(shots), 0, strategy)
             except InputError as e: raise InputError(f"{n}: {e}") from None
 
-# %% ../nbs/07_benchmark.ipynb #a200e240
+# %% ../nbs/07_benchmark.ipynb #6ab7fa3b
 def benchmark(
     scenes,                 # name → `Scene` with labels
     methods=("diffclip", "clip", "svm", "rf", "logistic"), # of `METHODS`
@@ -195,7 +195,7 @@ def _run_method(name, scene, method, splits, out, preset, text, device, stage1_r
         yield dict(scene=name, strategy=split.strategy, method=method, shots=split.shots, seed=split.seed, oa=r.oa, aa=r.aa, kappa=r.kappa, n_train=int(split.train.sum()),
                    n_test=r.n_test, stage1_seed=run, pretrain_seconds=float(seconds or 0), seconds=time.perf_counter() - start)
 
-# %% ../nbs/07_benchmark.ipynb #f365f23a
+# %% ../nbs/07_benchmark.ipynb #73ef6284
 @dataclass
 class Results:
     "All scores of a benchmark; shows itself as a table"
@@ -211,7 +211,7 @@ class Results:
 
     def of(self, field): "Distinct values of a field, in order of appearance"; return list(dict.fromkeys(r[field] for r in self.rows))
 
-# %% ../nbs/07_benchmark.ipynb #fcce43c4
+# %% ../nbs/07_benchmark.ipynb #1132d488
 def _mean_std(scores): return f"{np.mean(list(scores.values())):.1f} ± {np.std(list(scores.values())):.1f}" if scores else ""
 
 def _panel(part, metric, mark):
@@ -242,9 +242,9 @@ def table(self:Results,
 def _repr_markdown_(self:Results): return self.table()
 
 @patch
-def __str__(self:Results): return self.table()
+def __repr__(self:Results): return self.table()
 
-# %% ../nbs/07_benchmark.ipynb #3b8eb0e6
+# %% ../nbs/07_benchmark.ipynb #ae9165f3
 def compare(
     a, b, # draw → score, as from `Results.scores`
 ) -> dict: # mean difference a − b, p of the two-sided Wilcoxon signed-rank test (NaN under 2 draws), draws in common
@@ -271,7 +271,7 @@ def against(self:Results,
         out.append(want | dict(other=best) | compare(mine, rivals[best]))
     return out
 
-# %% ../nbs/07_benchmark.ipynb #8922d287
+# %% ../nbs/07_benchmark.ipynb #3b9aa8ee
 @patch
 def save(self:Results,
     out, # folder
@@ -285,7 +285,7 @@ def save(self:Results,
     fig.savefig(out/"plot.png", dpi=120)
     plt.close(fig)
 
-# %% ../nbs/07_benchmark.ipynb #7107c522
+# %% ../nbs/07_benchmark.ipynb #2a0b12f0
 @patch
 def plot(self:Results,
     metric="oa",

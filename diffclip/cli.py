@@ -8,7 +8,7 @@ __all__ = ['app', 'Modalities', 'Nodata', 'Device', 'Out', 'Resample', 'datasets
            'run_training', 'map_command', 'query', 'evaluate_command', 'datasets_list', 'datasets_fetch',
            'benchmark_scene', 'benchmark_command', 'machine', 'demo']
 
-# %% ../nbs/08_cli.ipynb #4f5cf732
+# %% ../nbs/08_cli.ipynb #c8f21c43
 import csv, json, platform, shutil, tempfile, time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,7 +28,7 @@ from .classifier import *
 from .datasets import *
 from .benchmark import METHODS, benchmark
 
-# %% ../nbs/08_cli.ipynb #486d0b48
+# %% ../nbs/08_cli.ipynb #9c42d498
 @contextmanager
 def stage(
     name:str,            # what is being done
@@ -50,7 +50,7 @@ def stage(
         yield progress
     if seconds is not None: seconds[name] = round(time.perf_counter() - start, 3)
 
-# %% ../nbs/08_cli.ipynb #c7992db4
+# %% ../nbs/08_cli.ipynb #9da6cce7
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Few-shot, language-driven land-cover maps from multimodal remote sensing rasters.")
 
@@ -76,7 +76,7 @@ def parse_modalities(
         out[name] = path
     return out
 
-# %% ../nbs/08_cli.ipynb #e6879038
+# %% ../nbs/08_cli.ipynb #bd20304a
 def _prepare(out:Path, resume:bool):
     "The hidden folder for a run's files, not yet made. Raises `InputError` where `out` cannot take them"
     out = out.resolve()
@@ -107,7 +107,7 @@ def _read_history(path):
     for row in csv.DictReader(open(path, newline="")): out[row["stage"]].append(float(row["loss"]))
     return out
 
-# %% ../nbs/08_cli.ipynb #c7d8896e
+# %% ../nbs/08_cli.ipynb #4db00265
 def split_tags(split:Split) -> dict:
     "Tags that tell which pixels of a map were trained on"
     return {"diffclip_shots": json.dumps({"margin": split.margin, "pixels": np.argwhere(split.train).tolist()}, separators=(",", ":"))}
@@ -123,7 +123,7 @@ def unseen_pixels(
     train[tuple(np.array(tag["pixels"]).T)] = True
     return (scene.labels > 0) & (far_from(train, tag["margin"]) if tag["margin"] else ~train)
 
-# %% ../nbs/08_cli.ipynb #b0549d49
+# %% ../nbs/08_cli.ipynb #21992a7f
 Modalities = Annotated[list[str], typer.Option("--modality", "-m", metavar="NAME=FILE", help="A raster and its name; repeat for each. FILE[1,3:5] takes bands 1, 3, 4, 5.")]
 Nodata = Annotated[Optional[float], typer.Option(help="Value that means no data, where the files do not say; nan for NaN and infinity.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -153,7 +153,7 @@ def training_split(scene:Scene, shots, seed, strategy) -> Split:
     if lost := [n for c, n in scene.classes.items() if not (scene.labels[scene.split.train] == c).any()]: raise InputError(f"no training pixel is labelled {', '.join(lost)}: remove the class, or use --strategy random")
     return scene.split
 
-# %% ../nbs/08_cli.ipynb #6c878026
+# %% ../nbs/08_cli.ipynb #1e92c54f
 @app.command()
 def train(
     out: Out,
@@ -182,7 +182,7 @@ def train(
     print(report)
     print(f"\n{out}: " + ", ".join(sorted(f.name for f in out.iterdir())))
 
-# %% ../nbs/08_cli.ipynb #7022b996
+# %% ../nbs/08_cli.ipynb #d029af77
 def _load_stage1(model, scene, part):
     "The stage 1 kept in `part` by an interrupted run, with its seconds; None if there is none or it was another training"
     if not (part/"config.json").exists(): return None, 0.
@@ -216,7 +216,7 @@ def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None
     (part/"metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
 
-# %% ../nbs/08_cli.ipynb #4b02183a
+# %% ../nbs/08_cli.ipynb #e4c9ff10
 @app.command("map")
 def map_command(
     model: Annotated[Path, typer.Option(help="Folder of a run.")],
@@ -234,6 +234,7 @@ def map_command(
     share = {n: f"{100 * (labels == c).sum() / max(scene.valid.sum(), 1):.1f} %" for c, n in scene.classes.items()}
     print(f"{out}: " + ", ".join(f"{n} {s}" for n, s in share.items()))
 
+# %% ../nbs/08_cli.ipynb #e4c9ff11
 @app.command()
 def query(
     model: Annotated[Path, typer.Option(help="Folder of a run with a pretrained text encoder.")],
@@ -255,6 +256,7 @@ def query(
     low, high = np.nanpercentile(p, [50, 99])
     print(f"{out}: {text!r} with {m.text}, median {low:.3f}, 99th percentile {high:.3f} (0.5: as likely as all known classes together)")
 
+# %% ../nbs/08_cli.ipynb #e4c9ff12
 @app.command("evaluate")
 def evaluate_command(
     labels: Annotated[Path, typer.Option(help="Raster of class codes, 0 = unlabelled.")],
@@ -274,7 +276,7 @@ def evaluate_command(
         try: json_file.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as e: raise InputError(f"{json_file} cannot be written: {e.strerror}") from None
 
-# %% ../nbs/08_cli.ipynb #6fde97cc
+# %% ../nbs/08_cli.ipynb #fb05d181
 datasets_app = typer.Typer(no_args_is_help=True, help="The public benchmark scenes by name.")
 app.add_typer(datasets_app, name="datasets")
 
@@ -299,7 +301,7 @@ def datasets_fetch(
     print(f"files: {root or default_root()}")
     if out: print(f"scene file: {scene.save_yaml(out)}")
 
-# %% ../nbs/08_cli.ipynb #00adb334
+# %% ../nbs/08_cli.ipynb #ba61f4d0
 def benchmark_scene(
     spec:str, # name of a data set, scene file (YAML), or built-in:SEED
 ): # name, `Scene`
@@ -319,6 +321,7 @@ def _listed(text, what, number=False):
     if not out or number and not all(t.isdecimal() for t in out): raise InputError(f"{what} {text!r}: give {'whole numbers' if number else 'names'}, separated by commas")
     return [int(t) for t in out] if number else out
 
+# %% ../nbs/08_cli.ipynb #ba61f4d1
 @app.command("benchmark")
 def benchmark_command(
     scenes: Annotated[list[str], typer.Argument(metavar="SCENE…", help="Data set names, scene files (YAML), or built-in:SEED.")],
@@ -345,7 +348,7 @@ def benchmark_command(
     for c in results.against(): print(f"{c['scene']}, {c['strategy']}, {c['shots']} shots: diffclip − {c['other']} = {c['difference']:+.1f} points, Wilcoxon p = {c['p']:.3f}, {c['n']} draws")
     print(f"\n{out}: " + ", ".join(sorted(f.name for f in out.iterdir())))
 
-# %% ../nbs/08_cli.ipynb #b6407f7e
+# %% ../nbs/08_cli.ipynb #8a35ca8e
 def machine() -> dict:
     "What a measurement was made on"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -374,5 +377,5 @@ def demo(
     _finish(part, out)
     print(f"the map: {out/'map.tif'} (GIS), {out/'map.png'} (picture); the scores: {out/'metrics.json'}")
 
-# %% ../nbs/08_cli.ipynb #f0c89d1d
+# %% ../nbs/08_cli.ipynb #6b658824
 if __name__ == "__main__" and "__file__" in globals(): main()   # python -m diffclip.cli; not in a notebook

@@ -185,7 +185,7 @@ def make_optimizer(
     opt = kind(groups, lr, weight_decay=weight_decay, fused=fused)
     if schedule == "onecycle":
         peak = [g["lr"] for g in opt.param_groups]
-        return opt, torch.optim.lr_scheduler.OneCycleLR(opt, peak, total_steps=max(steps, 2), pct_start=.1)
+        return opt, torch.optim.lr_scheduler.OneCycleLR(opt, peak, total_steps=max(steps, 2), pct_start=.1 if steps > 20 else .3)
     if schedule == "restarts": return opt, torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(opt, 5 * epoch_steps, 2)
     if schedule == "steps": return opt, torch.optim.lr_scheduler.MultiStepLR(opt, [100 * epoch_steps, 131 * epoch_steps], .1)
     raise ValueError(f"schedule {schedule!r} is none of 'restarts', 'steps', 'onecycle'")

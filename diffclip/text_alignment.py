@@ -432,7 +432,7 @@ def alignment_loss(
     per_class = -(share * logits.T.log_softmax(1)).sum(1)
     return (to_text + per_class[positive.any(1)].mean()) / 2
 
-# %% ../nbs/03_text_alignment.ipynb #9abc717d
+# %% ../nbs/03_text_alignment.ipynb #9abc7170
 @dataclass
 class Fitting:
     "The schedule of stage 2; the defaults are the published ones"
@@ -453,6 +453,7 @@ class Fitting:
     edge:float=1.5          # a neighbour counts e^(−1/2) where it differs this many times as much as neighbours usually do
     shares:float=0.         # K > 0: class shares of the map count with weight shots / (shots + K)
 
+# %% ../nbs/03_text_alignment.ipynb #9abc7171
 def shot_tokens(
     encoder:Encoder, windows:Windows,
     yx:Tensor,            # (B, 2) the shots' rows and columns
