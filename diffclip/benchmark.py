@@ -167,7 +167,7 @@ def benchmark(
     steps=None,             # optimiser steps of stage 1 in place of the preset's
     paper_steps=None,       # the same for "diffclip-paper", whose 400 epochs over a scene need a GPU
     progress=print,         # called with a line of text for each score
-) -> "Results":
+): # `Results`
     "Run what is missing of the table, and return all of it. Raises `InputError` before it starts where a scene has too few labels or a name is unknown"
     out, preset = Path(out), preset if isinstance(preset, Preset) else PRESETS[preset]
     _check_asked(scenes, methods, shots, strategies)
