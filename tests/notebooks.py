@@ -144,9 +144,8 @@ def slug(heading):
 
 def documented(path):
     "Names under which nbdev documents functions, classes and patched methods on a component notebook's page, as anchors; what stands inside a class has no heading of its own"
-    module = re.search(r"^#\|\s*default_exp (\w+)", "\n".join(source(c) for c in read(path)["cells"]), re.M)
-    if not module: return set()
-    tops = [n for n in ast.parse((ROOT / f"diffclip/{module[1]}.py").read_text(encoding="utf-8")).body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
+    exported = "\n".join(s for c in read(path)["cells"] if c["cell_type"] == "code" and re.search(r"^#\|\s*exports?\b", s := source(c), re.M))
+    tops = [n for n in ast.parse(exported).body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
     patched = lambda n: any(ast.unparse(d).startswith("patch") for d in n.decorator_list)
     return {(f"{ast.unparse(n.args.args[0].annotation)}.{n.name}" if patched(n) else n.name).lower() for n in tops}
 

@@ -122,7 +122,7 @@ def test_broken_links_are_found(page, link, wrong):
 
 
 def test_sound_links_pass(page):
-    assert page(lambda nb: add_text(nb, "# 1. Ünd *so* `weiter`, [mehr](https://example.org)\n".replace("# ", "## ") + "[a](#ünd-so-weiter-mehr) [b](/00_data.ipynb#few_shot_split) "
+    assert page(lambda nb: add_text(nb, "# 1. Ünd *so* `weiter`, [mehr](https://example.org)\n".replace("# ", "## ") + "[a](#ünd-so-weiter-mehr) [b](/00b_windows.ipynb#few_shot_split) "
                                     "[c](/05_classifier.ipynb#diffclip.fit) [d](https://github.com/diffclip/diffclip/blob/main/LICENSE)")) == []
 
 
