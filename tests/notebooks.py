@@ -42,7 +42,10 @@ def execute(path):
     from execnb.shell import CaptureShell
     os.chdir(path.parent)
     nb, shell = read_nb(path), CaptureShell(path, mpl_format="png")
-    try: shell.run_all(nb, exc_stop=True, preproc=lambda c: c.cell_type == "code" and re.search(r"^#\|\s*eval:\s*false", c.source, re.M))
+    skipped = lambda c: c.cell_type == "code" and re.search(r"^#\|\s*eval:\s*false", c.source, re.M)
+    for c in nb.cells:
+        if c.cell_type == "code" and not skipped(c): c.outputs = []     # execnb leaves the old ones where a cell no longer prints anything
+    try: shell.run_all(nb, exc_stop=True, preproc=skipped)
     except Exception: sys.exit(shell.prettytb(fname=path.name))
     nb.metadata["code_hash"] = code_hash(nb)
     write_nb(nb, path)
