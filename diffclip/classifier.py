@@ -56,6 +56,7 @@ def choose_device(
         raise InputError(f"device {name!r} was asked for, but torch finds {torch.cuda.device_count()} CUDA devices: use device='cpu', or 'auto'")
     return device
 
+# %% ../nbs/05_classifier.ipynb #09e46360
 def _check_finetune(which, tower, text):
     if which not in (None, "projection", "all"): raise InputError(f"finetune_text={which!r}: use None, 'projection' or 'all'")
     if which and not isinstance(tower, PretrainedText): raise InputError(f"finetune_text={which!r} needs a tower of open_clip that can learn, such as text='ViT-B-32/openai'; text is {text!r}")
@@ -141,6 +142,7 @@ def encode_sentences(self:DiffCLIP,
     else: vectors = encode_texts(self._checked_tower(), flat)
     return mean_directions(vectors, [len(s) for s in sentences])
 
+# %% ../nbs/05_classifier.ipynb #962fc1f7
 @patch
 def _checked_tower(self:DiffCLIP):
     "The text encoder; `InputError` if its weights are not those the model was fitted with"
@@ -161,24 +163,6 @@ def _tuned(self:DiffCLIP):
         self.tuned = self._learning_text().eval()
         self.tuned.load_state_dict(self.tuned_state, strict=False)
     return self.tuned
-
-@patch
-def use_text(self:DiffCLIP,
-    text, # an encoder as for `DiffCLIP(text=)`: a name, or a callable
-) -> DiffCLIP: # self
-    "Give a loaded model its text encoder back. Raises `InputError` if it is another one, naming both"
-    _, tower, _ = open_text(text, self.classes.values(), self.device)
-    if self.text == "scratch" or tower is None:
-        raise InputError(f"the model was fitted with text={self.text!r}, and {f'text={text!r}' if isinstance(text, str) else 'what was given'} is no text encoder that could take its place")
-    before, self.tower, vectors = self.tower, tower, self.frozen_text
-    try:
-        self._checked_tower()
-        new = encode_texts(tower, [t for s in self.sentences for t in s]) if vectors is not None else None
-        if new is not None and new.shape[1] != vectors.shape[1]: raise self._other_tower(f"vectors of width {vectors.shape[1]}", f"width {new.shape[1]}")
-        if new is not None and self.fitted_text and (d := (mean_directions(new, [len(s) for s in self.sentences]) - vectors).abs().max()) > 1e-3:
-            raise self._other_tower("the class vectors kept with the model", f"whose vectors for the same sentences differ by up to {d:.2f}")
-    except InputError: self.tower = before; raise
-    return self
 
 # %% ../nbs/05_classifier.ipynb #ee3efb86
 def _check_train(scene, train, classes):
@@ -224,6 +208,7 @@ def _align(self:DiffCLIP, windows, scene, yx, y, cfg, texts, progress):
         losses += fit_head(shot_features(self.encoder, windows, yx, self.guide, self.tau2, cfg), self.head, texts, y, cfg, progress)
     return losses
 
+# %% ../nbs/05_classifier.ipynb #3356b915
 @patch
 def fit(self:DiffCLIP,
     scene:Scene,    # with labels
@@ -256,6 +241,7 @@ def _batches(self:DiffCLIP, scene, batch, progress, texts=None):
     if cfg.context: return predict_tiles(self.encoder, self.head, texts, windows, self.guide, self.tau2, cfg, batch, progress=progress)
     return predict_blocks(self.encoder, self.head, texts, windows, cfg, batch, progress)
 
+# %% ../nbs/05_classifier.ipynb #6c5c4923
 @patch
 def predict(self:DiffCLIP,
     scene:Scene,     # with the modalities the model was fitted on; labels are not needed
@@ -321,6 +307,7 @@ def _read_saved(path):
     if config.get("format") != FORMAT: raise InputError(f"{path} was saved in format {config.get('format')}, this version reads {FORMAT}: use the version that saved it")
     return config, tensors
 
+# %% ../nbs/05_classifier.ipynb #d3cb0716
 @patch(cls_method=True)
 def load(cls:DiffCLIP,
     path,          # folder that `save` wrote
@@ -349,7 +336,7 @@ def load(cls:DiffCLIP,
     if text is not None: self.use_text(text)
     return self
 
-# %% ../nbs/05_classifier.ipynb #1e3e457c
+# %% ../nbs/05b_open_vocabulary.ipynb #1e3e457c
 @patch
 def query_vector(self:DiffCLIP,
     text, # as for `query`
@@ -365,6 +352,7 @@ def query_vector(self:DiffCLIP,
     if len(v) != self.class_texts.shape[1]: raise InputError(f"the query is a vector of width {len(v)}, the class vectors have {self.class_texts.shape[1]}: take both from one text encoder")
     return v.to(self.device)
 
+# %% ../nbs/05b_open_vocabulary.ipynb #18235bb8
 @patch
 def query(self:DiffCLIP,
     scene:Scene,     # with the modalities the model was fitted on
@@ -376,7 +364,7 @@ def query(self:DiffCLIP,
     for rows, cols, p in self._batches(scene, batch, progress, texts): out[rows, cols] = p[:, -1]
     return np.where(scene.valid, out, np.float32(np.nan))
 
-# %% ../nbs/05_classifier.ipynb #8cfcfda0
+# %% ../nbs/05b_open_vocabulary.ipynb #8cfcfda0
 @patch
 def _set_sentences(self:DiffCLIP, classes, i, sentences):
     "Class i is now what these sentences say"
@@ -386,6 +374,7 @@ def _set_sentences(self:DiffCLIP, classes, i, sentences):
     self.classes, self.sentences, self.tuned = classes, [*self.sentences[:i], sentences, *self.sentences[i + 1:]], None
     return self
 
+# %% ../nbs/05b_open_vocabulary.ipynb #29ecac62
 @patch
 def add_class(self:DiffCLIP,
     code:int, name:str,  # a new code and a new name
@@ -400,6 +389,7 @@ def add_class(self:DiffCLIP,
     if self.colors is not None: self.colors[code] = color or next((c for c in PALETTE if c not in self.colors.values()), PALETTE[0])
     return self
 
+# %% ../nbs/05b_open_vocabulary.ipynb #b5f1f54f
 @patch
 def rename(self:DiffCLIP,
     code:int, name:str,  # a class of the model, and its new name
@@ -410,6 +400,7 @@ def rename(self:DiffCLIP,
     classes = check_classes({**self.classes, code: name})
     return self._set_sentences(classes, list(classes).index(code), class_sentences([classes[code]], self.template, {classes[code]: description} if description is not None else None)[0])
 
+# %% ../nbs/05b_open_vocabulary.ipynb #632c4fe2
 @patch
 def class_embeddings(self:DiffCLIP) -> dict: # name → (E,) float32, unit length
     "The class vectors, as `DiffCLIP(text=)` and `np.savez` take them. Raises `InputError` with `scratch` before it is fitted"
@@ -417,7 +408,7 @@ def class_embeddings(self:DiffCLIP) -> dict: # name → (E,) float32, unit lengt
     if vectors is None: raise InputError(f"the class vectors of text={self.text!r} are learned in fit: call fit(scene, split.train) first")
     return {n: v.cpu().numpy().copy() for n, v in zip(self.classes.values(), vectors)}
 
-# %% ../nbs/05_classifier.ipynb #ea269108
+# %% ../nbs/05b_open_vocabulary.ipynb #ea269108
 @patch
 def refine(self:DiffCLIP,
     scene:Scene,    # with labels
@@ -434,4 +425,23 @@ def refine(self:DiffCLIP,
     losses = self._align(self._windows(scene), scene, yx, y, cfg, tower or self.class_texts, progress)
     self._keep_text(tower, self.class_texts)
     self.history["fit"] += losses
+    return self
+
+# %% ../nbs/05b_open_vocabulary.ipynb #94131925
+@patch
+def use_text(self:DiffCLIP,
+    text, # an encoder as for `DiffCLIP(text=)`: a name, or a callable
+) -> DiffCLIP: # self
+    "Give a loaded model its text encoder back. Raises `InputError` if it is another one, naming both"
+    _, tower, _ = open_text(text, self.classes.values(), self.device)
+    if self.text == "scratch" or tower is None:
+        raise InputError(f"the model was fitted with text={self.text!r}, and {f'text={text!r}' if isinstance(text, str) else 'what was given'} is no text encoder that could take its place")
+    before, self.tower, vectors = self.tower, tower, self.frozen_text
+    try:
+        self._checked_tower()
+        new = encode_texts(tower, [t for s in self.sentences for t in s]) if vectors is not None else None
+        if new is not None and new.shape[1] != vectors.shape[1]: raise self._other_tower(f"vectors of width {vectors.shape[1]}", f"width {new.shape[1]}")
+        if new is not None and self.fitted_text and (d := (mean_directions(new, [len(s) for s in self.sentences]) - vectors).abs().max()) > 1e-3:
+            raise self._other_tower("the class vectors kept with the model", f"whose vectors for the same sentences differ by up to {d:.2f}")
+    except InputError: self.tower = before; raise
     return self

@@ -26,6 +26,7 @@ def noise_schedule(
     "ᾱ of the linear schedule (Ho et al. 2020)"
     return torch.cumprod(1 - torch.linspace(first, last, T, dtype=torch.float64), 0).float()
 
+# %% ../nbs/02_mask_diffusion.ipynb #20e06ec5
 def add_noise(
     x0:Tensor,             # (B, …) clean
     t:Tensor,              # (B,) timesteps, 0…T−1
@@ -154,6 +155,7 @@ class Pretraining:
     timesteps:int=1000       # t is drawn below this; 1 = next to no noise
     augment:str="crop"       # "crop": centre crop of 9 or 11 pixels, resized back; "turn": rotations and flips; "none"
 
+# %% ../nbs/02_mask_diffusion.ipynb #aa97d8a1
 def pixel_batches(
     pixels:Tensor, # (n, 2) long: rows and columns
     batch:int,     # pixels in a batch
@@ -172,6 +174,7 @@ def crop_and_resize(x:Tensor, side:int) -> Tensor:
     w, o = x.shape[-1], (x.shape[-1] - side) // 2
     return x if side == w else F.interpolate(x[..., o:o + side, o:o + side], (w, w), mode="bilinear", align_corners=False)
 
+# %% ../nbs/02_mask_diffusion.ipynb #ba3c667d
 def make_optimizer(
     groups,          # parameters, or parameter groups with their own `lr`
     lr:float, weight_decay:float,
@@ -196,6 +199,7 @@ def autocast(device):
     on = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=on)
 
+# %% ../nbs/02_mask_diffusion.ipynb #3feb03c8
 def pretrain(
     model:MaskDiffusion, # on the device of `windows`; its weights are changed
     windows:Windows,     # of the scene

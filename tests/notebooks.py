@@ -6,7 +6,7 @@
     python tests/notebooks.py --check            # execute none; list what is wrong, exit with 1 if anything is
 
 Executing writes the outputs, cleans the notebook with nbdev and stores a hash of its code cells with them: outputs that belong to other code are found out."""
-import ast, hashlib, json, multiprocessing, os, re, sys, time
+import ast, hashlib, json, multiprocessing, os, re, statistics, sys, time
 from pathlib import Path
 
 import yaml
@@ -42,7 +42,10 @@ def execute(path):
     from execnb.shell import CaptureShell
     os.chdir(path.parent)
     nb, shell = read_nb(path), CaptureShell(path, mpl_format="png")
-    try: shell.run_all(nb, exc_stop=True, preproc=lambda c: c.cell_type == "code" and re.search(r"^#\|\s*eval:\s*false", c.source, re.M))
+    skipped = lambda c: c.cell_type == "code" and re.search(r"^#\|\s*eval:\s*false", c.source, re.M)
+    for c in nb.cells:
+        if c.cell_type == "code" and not skipped(c): c.outputs = []     # execnb leaves the old ones where a cell no longer prints anything
+    try: shell.run_all(nb, exc_stop=True, preproc=skipped)
     except Exception: sys.exit(shell.prettytb(fname=path.name))
     nb.metadata["code_hash"] = code_hash(nb)
     write_nb(nb, path)
@@ -119,6 +122,14 @@ def heading_problems(nb):
     return [] if re.fullmatch(r"# .+\n\n> .+(\n- .+)*", first.strip()) and len(titles) == 1 else ["the first cell is not one title (# …), an empty line and a description (> …), the only ones"]
 
 
+def reading_problems(nb):
+    "A component is read in one sitting: in less than 20 minutes, with 220 words of prose or 30 lines of code a minute; and most of its cells are small"
+    lines = [n for c in nb["cells"] if c["cell_type"] == "code" and (n := sum(bool(l.strip()) and not l.startswith("#|") for l in source(c).splitlines()))]
+    minutes, middle = sum(len(p.split()) for p in prose(nb)) / 220 + sum(lines) / 30, statistics.median(lines or [0])
+    return ([f"takes {minutes:.1f} minutes to read, 20 are the limit: go on in a second notebook"] * (minutes >= 20)
+            + [f"half of the code cells have {middle:g} lines or more, 6 are the limit: look at what a piece does before the next piece"] * (middle > 6))
+
+
 def problems(path):
     "All that is wrong with one notebook, as lines"
     nb = read(path)
@@ -126,6 +137,7 @@ def problems(path):
     out += [f"cell {i}: {n} lines of code: split it where the idea changes" for i, c in enumerate(nb["cells"]) if c["cell_type"] == "code" and (n := len(source(c).splitlines())) > 40]
     if stale(nb): out.append(f"the outputs are not of this code: python tests/notebooks.py {Path(path).name}")
     folder = Path(path).parent.name
+    if folder == NBS.name and Path(path).name[0].isdigit(): out += reading_problems(nb)
     if folder in ("tutorials", "howto") and COLAB.format(f"nbs/{folder}/{Path(path).name}") not in "\n".join(prose(nb)): out.append("no link to open it in Colab")
     return out
 

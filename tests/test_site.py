@@ -106,6 +106,22 @@ def test_cells_beyond_forty_lines_are_found(page):
     assert any("lines of code" in w for w in page(lengthen))
 
 
+def test_components_that_take_too_long_to_read_are_found():
+    def component(words, *cells): return {"cells": [{"cell_type": "markdown", "source": "word " * words}, *({"cell_type": "code", "source": "#| export\n\n" + "x = 1\n" * n} for n in cells)]}
+    assert nbk.reading_problems(component(2180, 6, 290, 6)) == [] == nbk.reading_problems(component(0))
+    assert ["20.0 minutes" in w for w in nbk.reading_problems(component(2200, 6, 288, 6))] == [True]
+    assert ["6.5 lines" in w for w in nbk.reading_problems(component(10, 6, 7))] == [True]
+
+
+def test_components_are_read_against_the_clock_and_pages_are_not(page, tmp_path):
+    def lengthen(nb): add_text(nb, "word " * 5000)
+    assert page(lengthen) == []
+    (tmp_path / "nbs").mkdir()
+    path = tmp_path / "nbs/00_long.ipynb"
+    path.write_text(json.dumps({"metadata": {}, "cells": [{"cell_type": "markdown", "metadata": {}, "source": "word " * 5000}]}))
+    assert any("minutes to read" in w for w in nbk.problems(path))
+
+
 def test_title_and_description_are_needed(page):
     def second(nb): add_text(nb, "# Another title")
     def untitled(nb): nb["cells"][0]["source"] = "Just text"
@@ -124,6 +140,11 @@ def test_broken_links_are_found(page, link, wrong):
 def test_sound_links_pass(page):
     assert page(lambda nb: add_text(nb, "# 1. Ünd *so* `weiter`, [mehr](https://example.org)\n".replace("# ", "## ") + "[a](#ünd-so-weiter-mehr) [b](/00b_windows.ipynb#few_shot_split) "
                                     "[c](/05_classifier.ipynb#diffclip.fit) [d](https://github.com/diffclip/diffclip/blob/main/LICENSE)")) == []
+
+
+def test_functions_are_linked_where_they_are_explained():
+    assert "fit_shots" in nbk.documented(NBS / "03b_few_shot_fitting.ipynb") and "fit_shots" not in nbk.documented(NBS / "03_text_alignment.ipynb")
+    assert "diffclip.query" in nbk.documented(NBS / "05b_open_vocabulary.ipynb") and "diffclip" in nbk.documented(NBS / "05_classifier.ipynb")
 
 
 def test_sidebar_and_files_must_name_each_other(tmp_path):
