@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'FORMAT', 'Preset', 'choose_device', 'DiffCLIP']
 
 # %% ../nbs/05_classifier.ipynb #f943fa3c
-import copy, json, os, tempfile
+import copy, json, os, tempfile, zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Mapping
@@ -36,7 +36,7 @@ def _light(width, depth, **kw):
 def _one_cycle(steps): return Pretraining(steps=steps, batch=32, lr=1e-3, weight_decay=.01, schedule="onecycle", hidden_weight=1., decode=.4, augment="turn")
 
 _CONTEXT = Fitting(steps=120, batch=48, lr=2e-3, encoder_lr=0., weight_decay=.05, schedule="onecycle", readout="pixel", block=5, scale=10., noise=100, visible=.3,
-                   context=8, smooth=4, edge=1.5, shares=10.)
+                   context=8, scales=(2., 4., 8.), smooth=4, edge=1.5, shares=10.)
 
 PRESETS = {
     "paper": Preset(),
@@ -88,7 +88,7 @@ class DiffCLIP:
         self.sentences = class_sentences(self.classes.values(), self.template, _named_descriptions(descriptions, self.classes))
         self.text, self.tower, self.frozen_text = open_text(text, self.classes.values(), self.device)
         self.finetune_text, self.fitted_text, self.tuned, self.tuned_state = _check_finetune(finetune_text, self.tower, self.text), None, None, {}
-        self.scaling = self.stage1 = self.encoder = self.head = self.class_texts = self.colors = self.guide = self.tau2 = self.shots = None
+        self.scaling = self.stage1 = self.encoder = self.head = self.class_texts = self.colors = self.likeness = self.kept = self.shots = None
         self.history = {"pretrain": [], "fit": []}
 
     def __repr__(self):
@@ -116,7 +116,7 @@ def pretrain(self:DiffCLIP,
     progress=None,        # called as progress(step, steps, loss)
 ) -> DiffCLIP: # self
     "Stage 1: learn the scene's look by mask diffusion. Starts afresh; what was fitted before is dropped"
-    self.scaling = self.encoder = self.head = self.class_texts = self.tuned = self.guide = self.tau2 = self.shots = None
+    self.scaling = self.encoder = self.head = self.class_texts = self.tuned = self.likeness = self.kept = self.shots = None
     self.tuned_state = {}
     windows = self._windows(scene)
     cfg = self.preset.pretraining if steps is None else replace(self.preset.pretraining, steps=int(steps))
@@ -190,23 +190,51 @@ def _learning_text(self:DiffCLIP):
     if self.text == "scratch": return self._build(lambda: ScratchText(self.sentences, self.preset.architecture.width))
     return self._build(lambda: TunedText(self._checked_tower(), self.sentences, self.finetune_text))
 
-# %% ../nbs/05_classifier.ipynb #41f9580f
+# %% ../nbs/05_classifier.ipynb #7ce8609a
 @patch
 def _keep_text(self:DiffCLIP, tower, frozen):
     "Keep the class vectors, and what a pretrained tower has learned"
     with torch.no_grad(): self.class_texts = tower().detach() if tower else frozen.clone()
     if self.finetune_text: self.tuned, self.tuned_state = tower, tower.learned()
 
+# %% ../nbs/05_classifier.ipynb #8c590257
+def _checksum(scene): return [zlib.crc32(np.ascontiguousarray(m)) for m in (*scene.modalities.values(), scene.valid)]
+
 @patch
-def _align(self:DiffCLIP, windows, scene, yx, y, cfg, texts, progress):
-    "Align windows around the shots (where the encoder learns, or nothing is averaged), then their averaged tokens"
+def _reader(self:DiffCLIP, scene, batch=None):
+    "A `SceneReader`: the one that is kept, if it is of this scene and encoder"
+    frozen = self.stage1 is not None and not self.preset.fitting.encoder_lr
+    owner, mark = self.stage1 if frozen else self.encoder, _checksum(scene)
+    if self.kept is None or self.kept["owner"] is not owner or self.kept["mark"] != mark:
+        batch = batch or (32 if self.device.type == "cpu" else 1024)
+        self.kept = dict(owner=owner, mark=mark, reader=SceneReader(self.encoder.eval(), self._windows(scene), self.preset.fitting, batch), likeness=None)
+    return self.kept["reader"]
+
+@patch
+def _learn_likeness(self:DiffCLIP, scene):
+    "What likeness means on this scene"
+    reader = self._reader(scene)
+    if self.kept["likeness"] is None: self.kept["likeness"] = fit_likeness(reader, scene.valid)
+    self.likeness = self.kept["likeness"]
+
+# %% ../nbs/05_classifier.ipynb #70cf9173
+@patch
+def _align(self:DiffCLIP, scene, yx, y, cfg, texts, progress):
+    "Align windows around the shots (where the encoder learns, or likeness is not asked for), then likeness"
     losses, self.shots = [], len(y) / len(self.classes)
-    if cfg.encoder_lr or not cfg.context: losses += fit_shots(self.encoder, self.head, texts, windows, yx, y, cfg, self.seed, progress)
-    if cfg.context:
-        self.encoder.eval()
-        self.guide, self.tau2 = fit_guide(self.encoder, windows, scene.valid, cfg, seed=self.seed)
-        losses += fit_head(shot_features(self.encoder, windows, yx, self.guide, self.tau2, cfg), self.head, texts, y, cfg, progress)
-    return losses
+    if cfg.encoder_lr or not cfg.context: losses += fit_shots(self.encoder, self.head, texts, self._windows(scene), yx, y, cfg, self.seed, progress)
+    if not cfg.context: return losses
+    if self.likeness is None: self._learn_likeness(scene)
+    phi = self.likeness(self._read(scene).pixels(yx))
+    self.head = AlignmentHead(1, phi.shape[1], self.head.project.out_features, 1., normalise=False).to(self.device)
+    return losses + fit_head(phi, self.head, texts, y, cfg, progress)
+
+@patch
+def _read(self:DiffCLIP, scene, batch=None):
+    "The scene's reader, with this model's likeness"
+    reader = self._reader(scene, batch)
+    if reader.guide is not self.likeness.guide: reader.guide, reader.tau2, reader.averaged = self.likeness.guide, float(self.likeness.tau2), None
+    return reader
 
 # %% ../nbs/05_classifier.ipynb #3356b915
 @patch
@@ -218,8 +246,8 @@ def fit(self:DiffCLIP,
     "Stage 2: align the shots with the class texts"
     yx, y = _check_train(scene, train, self.classes)
     if self.stage1 is None: self.scaling = None
-    windows, cfg, arch = self._windows(scene), self.preset.fitting, self.preset.architecture
-    frozen = self.load_text()
+    if self.scaling is None: self.scaling = fit_scaling(scene, self.preset.scaling)
+    cfg, arch, self.likeness, frozen = self.preset.fitting, self.preset.architecture, None, self.load_text()
     if self.stage1 is None:
         self.encoder = self._build(lambda: Encoder(self.bands, arch))
         cfg = replace(cfg, encoder_lr=self.preset.fit_untrained_lr or cfg.encoder_lr)
@@ -227,7 +255,7 @@ def fit(self:DiffCLIP,
     tower = self._learning_text() if frozen is None else None
     with torch.no_grad(): E = (tower() if tower else frozen).shape[1]
     self.head = self._build(lambda: AlignmentHead(len(self.bands), arch.width, E, cfg.scale))
-    self.history["fit"] = self._align(windows, scene, yx, y, cfg, tower or frozen, progress)
+    self.history["fit"] = self._align(scene, yx, y, cfg, tower or frozen, progress)
     self._keep_text(tower, frozen)
     self.colors = {c: scene.colors[c] for c in self.classes if c in scene.colors}
     return self
@@ -236,10 +264,10 @@ def fit(self:DiffCLIP,
 @patch
 def _batches(self:DiffCLIP, scene, batch, progress, texts=None):
     if self.head is None: raise InputError("the model has not been fitted: call fit(scene, split.train) first")
+    texts, cfg = self.class_texts if texts is None else texts, self.preset.fitting
+    if cfg.context: return predict_tiles(self._read(scene, batch), self.likeness, self.head, texts, progress=progress)
     windows = Windows(apply_scaling(scene, self.scaling), self.preset.architecture.window, self.device)
-    texts, cfg, batch = self.class_texts if texts is None else texts, self.preset.fitting, batch or (32 if self.device.type == "cpu" else 1024)
-    if cfg.context: return predict_tiles(self.encoder, self.head, texts, windows, self.guide, self.tau2, cfg, batch, progress=progress)
-    return predict_blocks(self.encoder, self.head, texts, windows, cfg, batch, progress)
+    return predict_blocks(self.encoder, self.head, texts, windows, cfg, batch or (32 if self.device.type == "cpu" else 1024), progress)
 
 # %% ../nbs/05_classifier.ipynb #6c5c4923
 @patch
@@ -267,15 +295,15 @@ def predict_proba(self:DiffCLIP,
     return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
 
 # %% ../nbs/05_classifier.ipynb #79577208
-FORMAT = 2  # of a saved model
+FORMAT = 3  # of a saved model
 
 @patch
 def _tensors(self:DiffCLIP):
     out = {f"scaling.{k}.{n}": torch.from_numpy(np.ascontiguousarray(a)) for k, v in (self.scaling or {}).items() for n, a in zip(("offset", "matrix"), v)}
-    for name in ("stage1", "encoder", "head"):
+    for name in ("stage1", "encoder", "likeness", "head"):
         if (m := getattr(self, name)) is not None: out |= {f"{name}.{k}": v.detach().cpu().contiguous() for k, v in m.state_dict().items()}
     out |= {f"text.{k}": v for k, v in self.tuned_state.items()}
-    for name in ("class_texts", "frozen_text", "guide"):
+    for name in ("class_texts", "frozen_text"):
         if (t := getattr(self, name)) is not None: out[name] = t.detach().cpu().contiguous()
     return out
 
@@ -286,7 +314,7 @@ def save(self:DiffCLIP,
     "Write `model.safetensors` and `config.json`, each whole or not at all. Raises `InputError` if the place cannot be written"
     path = Path(path)
     config = dict(format=FORMAT, classes=self.classes, colors=self.colors, text=self.text, text_encoder=self.fitted_text, finetune_text=self.finetune_text,
-                  template=self.template, sentences=self.sentences, seed=self.seed, preset=asdict(self.preset), modalities=list(self.scaling or {}), shots=self.shots, tau2=self.tau2)
+                  template=self.template, sentences=self.sentences, seed=self.seed, preset=asdict(self.preset), modalities=list(self.scaling or {}), shots=self.shots)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path, prefix=".part") as tmp:
@@ -325,14 +353,14 @@ def load(cls:DiffCLIP,
     try:
         if config["modalities"]: self.scaling = {m: (tensors[f"scaling.{m}.offset"].numpy(), tensors[f"scaling.{m}.matrix"].numpy()) for m in config["modalities"]}
         parts = {"stage1": lambda: MaskDiffusion(self.bands, preset.architecture), "encoder": lambda: Encoder(self.bands, preset.architecture),
-                 "head": lambda: AlignmentHead(len(self.bands), preset.architecture.width, tensors["class_texts"].shape[1])}
+                 "likeness": lambda: Likeness(len(tensors["likeness.guide"]), *tensors["likeness.landmarks"].shape[::-1], tensors["likeness.guide"].shape[1]),
+                 "head": lambda: AlignmentHead(1, tensors["head.project.weight"].shape[1], tensors["class_texts"].shape[1], normalise=not preset.fitting.context)}
         for name, make in parts.items():
             if state := part(name):
                 setattr(self, name, m := self._build(make)); m.load_state_dict(state); m.eval()
     except (KeyError, RuntimeError) as e: raise InputError(f"{path} holds a damaged model ({e}): train it again") from None
-    for name in ("class_texts", "guide"):
-        if name in tensors: setattr(self, name, tensors[name].to(self.device))
-    self.shots, self.tau2 = config["shots"], config["tau2"]
+    if "class_texts" in tensors: self.class_texts = tensors["class_texts"].to(self.device)
+    self.shots = config["shots"]
     if text is not None: self.use_text(text)
     return self
 
@@ -422,7 +450,7 @@ def refine(self:DiffCLIP,
     (yx, y), cfg = _check_train(scene, train, self.classes), self.preset.fitting
     tower = self._tuned() if self.finetune_text else None
     if steps is not None: cfg = replace(cfg, steps=int(steps), context_steps=int(steps))
-    losses = self._align(self._windows(scene), scene, yx, y, cfg, tower or self.class_texts, progress)
+    losses = self._align(scene, yx, y, cfg, tower or self.class_texts, progress)
     self._keep_text(tower, self.class_texts)
     self.history["fit"] += losses
     return self
