@@ -6,8 +6,7 @@
 writes benchmarks/results/language.json (with another --text, language_<text>.json) and prints the tables. MiniLM is a sentence encoder that
 has seen no image: it stands in for CLIP's text space, and every table says so. A seed is a draw of shots and of all weights, on one of a few
 built-in scenes; each scene has one stage 1, and within a seed all conditions share it, and the shots. Permuted names are the same vectors, each
-given to another class. All seeds are run at 2 shots, where the paired test is; the other numbers of shots have fewer. The file is written anew
-after every seed."""
+given to another class. The file is written anew after every seed."""
 import argparse
 import json
 import os
@@ -49,8 +48,9 @@ def other_order(n, rng):
 def fitted(base, classes, text, scene, train, seed):
     "A model on the shared stage 1"
     m = DiffCLIP(classes, base.preset, text, base.device, seed)
-    m.stage1, m.scaling = base.stage1, base.scaling
-    return m.fit(scene, train)
+    m.stage1, m.scaling, m.kept = base.stage1, base.scaling, base.kept
+    base.kept = m.fit(scene, train).kept     # what follows from stage 1 alone is computed once
+    return m
 
 
 def few_shot(base, scene, shots, seed, encoder):
@@ -123,8 +123,8 @@ def command():
     p.add_argument("--text", default="minilm", help="minilm, or a text encoder as for DiffCLIP(text=)")
     p.add_argument("--seeds", type=int, default=10, help="at 2 shots")
     p.add_argument("--shots", type=int, nargs="*", default=[1, 4, 8], help="beside 2")
-    p.add_argument("--few-seeds", type=int, default=3, help="at the other numbers of shots")
-    p.add_argument("--zero-shot-seeds", type=int, default=2)
+    p.add_argument("--few-seeds", type=int, default=10, help="at the other numbers of shots")
+    p.add_argument("--zero-shot-seeds", type=int, default=4)
     p.add_argument("--scenes", type=int, default=2)
     p.add_argument("--size", type=int, default=96, help="side of the built-in scenes")
     p.add_argument("--preset", default="tiny")
