@@ -604,7 +604,7 @@ class SceneReader:
         encoder:Encoder, windows:Windows,
         cfg,                # `Fitting`: block, context, scales
         batch:int=32,       # windows at once
-        keep:int=2**29,     # bytes: a scene whose tokens and features need no more is read once
+        keep:int=2**27,     # bytes: a scene whose tokens and features need no more is read once
     ):
         self.encoder, self.windows, self.cfg, self.batch = encoder, windows, cfg, batch
         (H, W), C = windows.shape, sum(x.shape[1] for x in windows.rows.values())
@@ -697,7 +697,7 @@ def pixels(self:SceneReader, yx:Tensor) -> Tensor: # (n, 2) long → (n, F)
 
 # %% ../nbs/03c_likeness.ipynb #de5e2c31
 class Likeness(nn.Module):
-    "Averaged tokens and band means (…, F) to likeness with landmarks (…, L)"
+    "Averaged tokens and band means (…, F) to likeness with landmarks, and themselves (…, L + F)"
     def __init__(self,
         width:int,     # M·D: so many of the F features are tokens
         features:int,  # F
@@ -709,11 +709,15 @@ class Likeness(nn.Module):
         for name, shape in dict(guide=(width, min(components, width)), tau2=(), centre=(features,), scale=(features,), weight=(), landmarks=(landmarks, features), whiten=(landmarks, landmarks)).items():
             self.register_buffer(name, torch.zeros(shape))
 
-    def kernel(self, a, b): # standardised features (…, F) and (n, F) → (…, n)
+    def units(self, x): return (x - self.centre) * self.scale
+
+    def kernel(self, a, b): # features in units (…, F) and (n, F) → (…, n)
         token, mean = (torch.exp(-torch.cdist(a[..., s], b[..., s]).square()) for s in (slice(self.width), slice(self.width, None)))
         return (token + self.weight * (mean + token * mean)) / (1 + 2 * self.weight)
 
-    def forward(self, x:Tensor) -> Tensor: return self.kernel((x - self.centre) * self.scale, self.landmarks) @ self.whiten
+    def forward(self, x:Tensor) -> Tensor:
+        x = self.units(x)
+        return torch.cat([self.kernel(x, self.landmarks) @ self.whiten, x[..., :self.width] / 2**.5, x[..., self.width:] * (self.weight / 2)**.5], -1)
 
 # %% ../nbs/03c_likeness.ipynb #ba6de1d3
 @torch.inference_mode()
@@ -734,7 +738,7 @@ def fit_likeness(
     spread = x.var(0, unbiased=False).clamp(min=1e-12)
     out.scale = torch.cat([spread[:width].sum().rsqrt().expand(width), (spread[width:] * max(x.shape[1] - width, 1)).rsqrt()])
     if cfg.scales: out.weight = _correlation(reader, at, cfg.context)**2
-    out.landmarks = (x - out.centre) * out.scale
+    out.landmarks = out.units(x)
     e, v = torch.linalg.eigh(out.kernel(out.landmarks, out.landmarks).double())
     out.whiten = (v / e.clamp(min=1e-5).sqrt()).float().contiguous()
     return out
