@@ -226,7 +226,8 @@ def _align(self:DiffCLIP, scene, yx, y, cfg, texts, progress):
     if not cfg.context: return losses
     if self.likeness is None: self._learn_likeness(scene)
     phi = self.likeness(self._read(scene).pixels(yx))
-    self.head = AlignmentHead(1, phi.shape[1], self.head.project.out_features, 1., normalise=False).to(self.device)
+    E = self.head.project.out_features
+    self.head = self._build(lambda: AlignmentHead(1, phi.shape[1], E, 1., normalise=False))
     return losses + fit_head(phi, self.head, texts, y, cfg, progress)
 
 @patch

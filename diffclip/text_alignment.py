@@ -462,6 +462,8 @@ class Fitting:
     edge:float=1.5          # a neighbour counts e^(−1/2) where it differs this many times as much as neighbours usually do
     shares:float=0.         # K > 0: class shares of the map count with weight shots / (shots + K)
 
+    def __post_init__(self): self.scales = tuple(self.scales)   # a list, as JSON has it, is the same
+
 # %% ../nbs/03b_few_shot_fitting.ipynb #9abc7171
 def shot_tokens(
     encoder:Encoder, windows:Windows,
