@@ -731,6 +731,7 @@ def fit_likeness(
     "Guide, spread, weight of the surroundings and landmarks of a scene; labels are not read"
     cfg, width = reader.cfg, reader.width
     reader.guide, reader.tau2 = fit_guide(reader, valid, seed=seed)
+    reader.tau2 = float(np.float32(reader.tau2))                                 # as it is saved
     reader.averaged = None                                                       # made with another guide
     at = np.argwhere(valid)
     at = torch.from_numpy(at[np.random.default_rng(seed).permutation(len(at))[:cfg.landmarks]])

@@ -1,0 +1,59 @@
+"Stage 2 by likeness: what is kept between calls must never show in a result"
+import numpy as np
+import pytest
+import torch
+
+from diffclip import PRESETS, DiffCLIP, few_shot_split
+from diffclip.data import Scene
+from diffclip.text_alignment import SceneReader, predict_tiles
+
+
+@pytest.fixture(scope="module")
+def split(scene): return few_shot_split(scene, 2, 0)
+
+
+@pytest.fixture(scope="module")
+def model(scene, split): return DiffCLIP(scene.classes, "tiny", device="cpu").pretrain(scene, steps=20).fit(scene, split.train)
+
+
+def brighter(scene): return Scene({k: 1.1 * np.asarray(m) for k, m in scene.modalities.items()}, labels=scene.labels, classes=scene.classes, valid=scene.valid)
+
+
+def test_a_saved_model_gives_the_same_probabilities_to_the_bit(scene, model, tmp_path):
+    model.save(tmp_path)
+    assert (DiffCLIP.load(tmp_path, "cpu").predict_proba(scene) == model.predict_proba(scene)).all()
+
+
+def test_another_scene_in_between_changes_nothing(scene, split, model):
+    before = model.predict_proba(scene)
+    other = model.predict_proba(brighter(scene))
+    assert not np.allclose(before, other) and (model.predict_proba(scene) == before).all()
+    assert (model.fit(scene, split.train).predict_proba(scene) == before).all()
+
+
+def test_a_scene_changed_in_place_is_read_anew(scene, model):
+    mine = brighter(scene)
+    before = model.predict_proba(mine)
+    mine.modalities["hsi"][:] = np.asarray(scene.modalities["hsi"])
+    mine.modalities["lidar"][:] = np.asarray(scene.modalities["lidar"])
+    assert not np.allclose(before, model.predict_proba(mine)) and (model.predict_proba(mine) == model.predict_proba(scene)).all()
+
+
+def test_a_large_scene_gets_the_map_of_a_small_one(scene, model):
+    "Read tile by tile, or once and kept"
+    kept = model._read(scene)
+    large = SceneReader(model.encoder, kept.windows, kept.cfg, keep=0)
+    large.guide, large.tau2 = kept.guide, kept.tau2
+    a, b = (torch.cat([p for _, _, p in predict_tiles(r, model.likeness, model.head, model.class_texts, tile=50)]) for r in (kept, large))
+    assert kept.small and not large.small and (a - b).abs().max() < 1e-4
+
+
+def test_likeness_reads_no_label(scene, split, model):
+    blank = Scene(dict(scene.modalities), labels=np.where(split.train, scene.labels, 0), classes=scene.classes, valid=scene.valid)
+    again = DiffCLIP(scene.classes, "tiny", device="cpu").pretrain(blank, steps=20).fit(blank, split.train)
+    assert (again.predict_proba(scene) == model.predict_proba(scene)).all()
+
+
+def test_the_preset_that_was_saved_is_the_preset(model, tmp_path):
+    model.save(tmp_path)
+    assert DiffCLIP.load(tmp_path, "cpu").preset == PRESETS["tiny"]
