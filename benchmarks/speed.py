@@ -23,6 +23,7 @@ import torch
 
 from diffclip import PRESETS, DiffCLIP, Scene, evaluate, few_shot_split, synthetic_scene
 from diffclip.cli import machine
+from diffclip.data import PALETTE
 
 RESULTS = Path(__file__).with_name("results")
 PAPER = PRESETS["paper"]
@@ -128,16 +129,16 @@ def growth(sizes):
 
 def plot(r):
     "Ratios to `paper`, and what a larger scene costs"
-    fig, axs = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    fig, axs = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
     for ax, key, title in zip(axs, ("windows_per_s", "pixels_per_s"), ("stage 1, windows per second", "map, pixels per second")):
         for i, name in enumerate(VARIANTS):
-            ax.bar(np.arange(len(r["rates"])) + .27 * (i - 1), [b[name][key] / b["paper, a window a pixel"][key] for b in r["rates"].values()], .25, label=name)
+            ax.bar(np.arange(len(r["rates"])) + .27 * (i - 1), [b[name][key] / b["paper, a window a pixel"][key] for b in r["rates"].values()], .25, label=name, color=PALETTE[i])
         ax.set(title=title, xticks=range(len(r["rates"])), xticklabels=list(r["rates"]), xlabel="bands", ylabel="times paper", yscale="log"); ax.grid(alpha=.3, axis="y")
-    axs[1].legend(fontsize=7)
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=8)
     px = [g["pixels"] for g in r["growth"]]
     axs[2].plot(px, [g["seconds"] for g in r["growth"]], "o-", label="seconds"); axs[2].plot(px, [g["memory_MB"] for g in r["growth"]], "s--", label="memory, MB")
     axs[2].plot(px, [g["scene_MB"] for g in r["growth"]], "k:", label="the scene itself, MB")
-    axs[2].set(title="a map by default, 64 + 2 bands", xlabel="pixels", xscale="log", yscale="log"); axs[2].grid(alpha=.3); axs[2].legend(fontsize=7)
+    axs[2].set(title="a map by default, 64 + 2 bands", xlabel="pixels", xscale="log", yscale="log", xticks=px, xticklabels=[f"{g['size']}²" for g in r["growth"]]); axs[2].minorticks_off(); axs[2].grid(alpha=.3); axs[2].legend(fontsize=7)
     return fig
 
 
