@@ -36,7 +36,7 @@ def _light(width, depth, **kw):
 def _one_cycle(steps): return Pretraining(steps=steps, batch=32, lr=1e-3, weight_decay=.01, schedule="onecycle", hidden_weight=1., decode=.4, augment="turn")
 
 _CONTEXT = Fitting(steps=120, batch=48, lr=2e-3, encoder_lr=0., weight_decay=.05, schedule="onecycle", readout="pixel", block=5, scale=10., noise=100, visible=.3,
-                   context=8, scales=(2., 4., 8.), smooth=4, edge=1.5, shares=10.)
+                   context=8, scales=(1., 2., 4., 8.), smooth=2, edge=1.5, shares=5.)
 
 PRESETS = {
     "paper": Preset(),
@@ -226,6 +226,7 @@ def _align(self:DiffCLIP, scene, yx, y, cfg, texts, progress):
     if not cfg.context: return losses
     if self.likeness is None: self._learn_likeness(scene)
     phi = self.likeness(self._read(scene).pixels(yx))
+    self.shots = effective_shots(yx, y, float(self.likeness.correlation), cfg.context)
     E = self.head.project.out_features
     self.head = self._build(lambda: AlignmentHead(1, phi.shape[1], E, 1., normalise=False))
     return losses + fit_head(phi, self.head, texts, y, cfg, progress)
@@ -296,7 +297,7 @@ def predict_proba(self:DiffCLIP,
     return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
 
 # %% ../nbs/05_classifier.ipynb #79577208
-FORMAT = 3  # of a saved model
+FORMAT = 4  # of a saved model
 
 @patch
 def _tensors(self:DiffCLIP):
@@ -354,7 +355,7 @@ def load(cls:DiffCLIP,
     try:
         if config["modalities"]: self.scaling = {m: (tensors[f"scaling.{m}.offset"].numpy(), tensors[f"scaling.{m}.matrix"].numpy()) for m in config["modalities"]}
         parts = {"stage1": lambda: MaskDiffusion(self.bands, preset.architecture), "encoder": lambda: Encoder(self.bands, preset.architecture),
-                 "likeness": lambda: Likeness(len(tensors["likeness.guide"]), *tensors["likeness.landmarks"].shape[::-1], tensors["likeness.guide"].shape[1]),
+                 "likeness": lambda: Likeness(len(tensors["likeness.guide"]), *tensors["likeness.landmarks"].shape[::-1], tensors["likeness.guide"].shape[1], preset.fitting.linear),
                  "head": lambda: AlignmentHead(1, tensors["head.project.weight"].shape[1], tensors["class_texts"].shape[1], normalise=not preset.fitting.context)}
         for name, make in parts.items():
             if state := part(name):

@@ -5,7 +5,7 @@ import torch
 
 from diffclip import PRESETS, DiffCLIP, few_shot_split
 from diffclip.data import Scene
-from diffclip.text_alignment import SceneReader, predict_tiles
+from diffclip.text_alignment import SceneReader, predict_tiles, surroundings
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,22 @@ def test_likeness_reads_no_label(scene, split, model):
 def test_the_preset_that_was_saved_is_the_preset(model, tmp_path):
     model.save(tmp_path)
     assert DiffCLIP.load(tmp_path, "cpu").preset == PRESETS["tiny"]
+
+
+def test_shots_side_by_side_count_for_less(scene, model):
+    "In the class shares of the map, and without a word from the other labels"
+    worth = {s: model.fit(scene, few_shot_split(scene, 5, 0, s).train).shots for s in ("random", "disjoint")}
+    assert 1 <= worth["disjoint"] < worth["random"] <= 5
+
+
+def test_texture_is_seen():
+    "Two halves of one mean and unlike spread: told apart by their surroundings, not by the mean"
+    rng = np.random.default_rng(0)
+    calm, rough = (s * rng.standard_normal((1, 40, 40)) for s in (.1, 1.))
+    rough -= rough.mean() - calm.mean()
+    labels = np.repeat([[1, 2]], 40, 0).repeat(40, 1)
+    both = Scene({"x": np.concatenate([calm, rough], 2).astype(np.float32)}, labels=labels, classes={1: "calm", 2: "rough"})
+    windows = DiffCLIP(both.classes, "tiny", device="cpu")._windows(both)
+    f = surroundings(windows, torch.arange(40), torch.arange(80), (4.,)).flatten(0, 1)
+    apart = (f[labels.ravel() == 1].mean(0) - f[labels.ravel() == 2].mean(0)).abs() / f.std(0)
+    assert apart[0] < .5 and apart[1] > 1.5
