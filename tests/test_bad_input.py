@@ -8,6 +8,7 @@ import rasterio
 import torch
 
 from diffclip import DiffCLIP, InputError, Scene, few_shot_split, read_scene, synthetic_scene
+from diffclip.classifier import FORMAT
 from diffclip.cli import main
 from diffclip.data import read_classes, write_map, write_raster
 from diffclip.evaluation import evaluate
@@ -145,7 +146,7 @@ def test_map(case, run_folder, cli, monkeypatch):
         for f in ("config.json", "model.safetensors"): Path(name, f).write_bytes(Path("run", f).read_bytes())
     Path("bad/config.json").write_text("{")
     Path("cut/model.safetensors").write_bytes(Path("run/model.safetensors").read_bytes()[:1000])
-    Path("old/config.json").write_text(Path("old/config.json").read_text().replace('"format": 3', '"format": 99'))
+    Path("old/config.json").write_text(Path("old/config.json").read_text().replace(f'"format": {FORMAT}', '"format": 99'))
     args, say = MAP[case]
     before = tree(run_folder)
     status, _, err = cli("map", "--modality", "hsi=hsi.tif", "--out", "map.tif", *args)
