@@ -937,7 +937,7 @@ def _open_npz(path, key=None):
         with zipfile.ZipFile(path) as z:
             for info in z.infolist():
                 if info.filename.endswith(".npy"): found[info.filename[:-4]] = _Npz(path, info.filename, *_npz_header(z, info))
-    except (*_READ_ERRORS, SyntaxError, NotImplementedError) as e: raise InputError(f"{path}: cannot be read as NumPy arrays ({_brief(e)}); save it again with np.savez") from None
+    except (*_READ_ERRORS, SyntaxError) as e: raise InputError(f"{path}: cannot be read as NumPy arrays ({_brief(e)}); save it again with np.savez") from None
     return _array_file(path, {k: a for k, a in found.items() if a.dtype.kind in "biufc"}, key)
 
 # %% ../nbs/00d_arrays.ipynb #ae9e57ea
