@@ -297,7 +297,7 @@ def predict_proba(self:DiffCLIP,
     return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
 
 # %% ../nbs/05_classifier.ipynb #79577208
-FORMAT = 4  # of a saved model
+FORMAT = 5  # of a saved model
 
 @patch
 def _tensors(self:DiffCLIP):

@@ -718,7 +718,9 @@ class Likeness(nn.Module):
             self.register_buffer(name, torch.zeros(shape))
 
     @property
-    def weight(self): "Of the surroundings, against the tokens"; return self.correlation**2 * (len(self.centre) > self.width)
+    def weight(self): # of the surroundings, against the tokens; 0…1
+        r2 = self.correlation**2 * (len(self.centre) > self.width)
+        return (r2 / (1 - r2).clamp(min=.5)).clamp(max=1)
 
     def units(self, x): return (x - self.centre) * self.scale
 
@@ -750,12 +752,18 @@ def fit_likeness(
     out = Likeness(width, x.shape[1], min(len(x), cfg.landmarks), reader.guide.shape[1], cfg.linear).to(x.device)
     out.guide, out.tau2, out.centre = reader.guide, torch.tensor(reader.tau2, device=x.device), x.mean(0)
     spread = x.var(0, unbiased=False)
-    out.scale = torch.cat([spread[:width].clamp(min=1e-12).sum().rsqrt().expand(width), (spread[width:].clamp(min=1e-6) * max(x.shape[1] - width, 1)).rsqrt()])
+    around = _together(spread[width:], [w.shape[1] for w in reader.windows.rows.values()] * len(cfg.scales))
+    out.scale = torch.cat([spread[:width].clamp(min=1e-12).sum().rsqrt().expand(width), (around.clamp(min=1e-6) * max(len(around), 1)).rsqrt()])
     out.correlation = _correlation(reader, at, cfg.context)
     out.landmarks = out.units(x[:cfg.landmarks])
     e, v = torch.linalg.eigh(out.kernel(out.landmarks, out.landmarks).double())
     out.whiten = (v / e.clamp(min=1e-5).sqrt()).float().contiguous()
     return out
+
+def _together(spread, sizes):
+    "The means of a modality share their spread; what stands behind them (textures) keeps its own"
+    *groups, own = spread.split([*sizes, len(spread) - sum(sizes)])
+    return torch.cat([*(g.mean().expand(len(g)) for g in groups), own])
 
 def _correlation(reader, at, lag):
     "Of the tokens of pixels and of those `lag` pixels below and to the right, in 0…1"
@@ -769,6 +777,7 @@ def solve_head(
     head:AlignmentHead, # with normalise=False; its weights are set
     texts:Tensor,    # (C, E) unit vectors
     y:Tensor,        # (n,) long: class indices
+    beta:float=10.,  # weight of the shots against the penalty: C of a support vector machine
 ) -> float: # mean cross-entropy at the solution
     "Regularised logistic regression onto the class texts, by L-BFGS in double precision"
     C, x, texts = len(texts), features.double(), texts.double()
@@ -782,7 +791,7 @@ def solve_head(
     fit = lambda: F.cross_entropy((x @ A + a) @ targets.T, y)
     def closure():
         opt.zero_grad()
-        loss = fit() + A.square().sum() * C / (2 * len(y)**2)                     # divided by k·n, k = n / C
+        loss = fit() + A.square().sum() / (2 * beta * len(y))                     # divided by β·n
         loss.backward()
         return loss
     opt.step(closure)
