@@ -9,6 +9,7 @@ __all__ = ['CLASSIFIERS', 'ABLATIONS', 'METHODS', 'BASELINES', 'FIELDS', 'pixel_
 import csv, hashlib, html, json, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Mapping
 
 import numpy as np
 import matplotlib.pyplot as plt
@@ -17,6 +18,7 @@ from fastcore.basics import patch
 from .data import *
 from .classifier import *
 from .evaluation import *
+from .text_alignment import encoder_name, open_text
 
 # %% ../nbs/07_benchmark.ipynb #ef641db7
 def pixel_features(
@@ -83,7 +85,9 @@ def stage1(
 ): # `DiffCLIP`, pretrained; seconds that took
     "Pretrain a model of this method, or load it from where an earlier run kept it"
     if folder is not None and (Path(folder)/"seconds.json").exists():
-        return DiffCLIP.load(folder, device), json.loads((Path(folder)/"seconds.json").read_text())
+        model = DiffCLIP.load(folder, device)
+        model.text, model.tower, model.frozen_text = open_text(text, scene.classes.values(), model.device)   # which stage 1 has not seen
+        return model, json.loads((Path(folder)/"seconds.json").read_text())
     start = time.perf_counter()
     if method == "random": steps = 0
     model = DiffCLIP(scene.classes, method_preset(method, preset), text, device, seed).pretrain(scene, steps, progress)
@@ -116,10 +120,18 @@ def _fingerprint(scene):
     for k, m in scene.modalities.items(): h.update(k.encode() + np.ascontiguousarray(m).tobytes())
     return h.hexdigest()[:16]
 
+def _text_mark(text):
+    "What text is, in a word that tells one from another"
+    if isinstance(text, (str, Path)): return str(text)
+    if callable(text): return encoder_name(text)
+    vectors = [np.asarray(v, np.float32) for v in (text.values() if isinstance(text, Mapping) else [text])]
+    return f"array {hashlib.sha256(b''.join(v.tobytes() for v in vectors)).hexdigest()[:16]}"
+
 def _check_setting(out, scenes, preset, text, steps, paper_steps):
     "Refuse a folder with results of another setting, before anything is run"
-    out.mkdir(parents=True, exist_ok=True)
-    new = json.loads(json.dumps(dict(preset=asdict(preset), text=text if isinstance(text, str) else "array", steps=steps, paper_steps=paper_steps)))
+    try: out.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise InputError(f"{out} cannot be written: {e.strerror}") from None
+    new = json.loads(json.dumps(dict(preset=asdict(preset), text=_text_mark(text), steps=steps, paper_steps=paper_steps)))
     file, marks = out/"setting.json", {k: _fingerprint(s) for k, s in scenes.items()}
     old = json.loads(file.read_text()) if file.exists() else new | {"scenes": {}}
     if differ := [k for k in new if old[k] != new[k]]: raise InputError(f"{out} holds results of another {', '.join(differ)}: choose another folder")

@@ -54,6 +54,8 @@ def choose_device(
     except RuntimeError: raise InputError(f"device {name!r} is unknown: use 'auto', 'cpu' or 'cuda'") from None
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(f"device {name!r} was asked for, but torch finds {torch.cuda.device_count()} CUDA devices: use device='cpu', or 'auto'")
+    try: torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError): raise InputError(f"device {name!r} cannot be used here: use 'auto', 'cpu' or 'cuda'") from None
     return device
 
 # %% ../nbs/05_classifier.ipynb #09e46360
@@ -186,7 +188,8 @@ def load_text(self:DiffCLIP):
 
 @patch
 def _learning_text(self:DiffCLIP):
-    "A new text tower that learns along, as a module that gives (C, E)"
+    "A new text tower that learns along, as a module that gives (C, E). Raises `InputError` where a saved model lacks its encoder"
+    if self.text != "scratch" and self.tower is None: raise InputError(f"the model was saved without its text encoder ({self.text}): pass it, as DiffCLIP.load(path, text=encoder)")
     if self.text == "scratch": return self._build(lambda: ScratchText(self.sentences, self.preset.architecture.width))
     return self._build(lambda: TunedText(self._checked_tower(), self.sentences, self.finetune_text))
 
@@ -198,7 +201,7 @@ def _keep_text(self:DiffCLIP, tower, frozen):
     if self.finetune_text: self.tuned, self.tuned_state = tower, tower.learned()
 
 # %% ../nbs/05_classifier.ipynb #8c590257
-def _checksum(scene): return [zlib.crc32(np.ascontiguousarray(m)) for m in (*scene.modalities.values(), scene.valid)]
+def _checksum(scene): return [[k, *m.shape, zlib.crc32(np.ascontiguousarray(m))] for k, m in (*scene.modalities.items(), ("valid", scene.valid))]
 
 @patch
 def _reader(self:DiffCLIP, scene, batch=None):
@@ -206,8 +209,8 @@ def _reader(self:DiffCLIP, scene, batch=None):
     frozen = self.stage1 is not None and not self.preset.fitting.encoder_lr
     owner, mark = self.stage1 if frozen else self.encoder, _checksum(scene)
     if self.kept is None or self.kept["owner"] is not owner or self.kept["mark"] != mark:
-        batch = batch or (32 if self.device.type == "cpu" else 1024)
-        self.kept = dict(owner=owner, mark=mark, reader=SceneReader(self.encoder.eval(), self._windows(scene), self.preset.fitting, batch), likeness=None)
+        self.kept = dict(owner=owner, mark=mark, reader=SceneReader(self.encoder.eval(), self._windows(scene), self.preset.fitting, 32 if self.device.type == "cpu" else 1024), likeness=None)
+    if batch: self.kept["reader"].batch = batch
     return self.kept["reader"]
 
 @patch
@@ -219,15 +222,20 @@ def _learn_likeness(self:DiffCLIP, scene):
 
 # %% ../nbs/05_classifier.ipynb #70cf9173
 @patch
+def _first_head(self:DiffCLIP, width):
+    "A new head from tokens to class texts of this width"
+    return self._build(lambda: AlignmentHead(len(self.bands), self.preset.architecture.width, width, self.preset.fitting.scale))
+
+@patch
 def _align(self:DiffCLIP, scene, yx, y, cfg, texts, progress):
     "Align windows around the shots (where the encoder learns, or likeness is not asked for), then likeness"
-    losses, self.shots = [], len(y) / len(self.classes)
+    losses, E, self.shots = [], self.head.project.out_features, len(y) / len(self.classes)
+    if cfg.encoder_lr and cfg.context: self.head, self.likeness, self.kept = self._first_head(E), None, None   # what was made of the encoder as it was
     if cfg.encoder_lr or not cfg.context: losses += fit_shots(self.encoder, self.head, texts, self._windows(scene), yx, y, cfg, self.seed, progress)
     if not cfg.context: return losses
     if self.likeness is None: self._learn_likeness(scene)
     phi = self.likeness(self._read(scene).pixels(yx))
     self.shots = effective_shots(yx, y, float(self.likeness.correlation), cfg.context)
-    E = self.head.project.out_features
     self.head = self._build(lambda: AlignmentHead(1, phi.shape[1], E, 1., normalise=False))
     return losses + fit_head(phi, self.head, texts, y, cfg, progress)
 
@@ -247,17 +255,18 @@ def fit(self:DiffCLIP,
 ) -> DiffCLIP: # self
     "Stage 2: align the shots with the class texts"
     yx, y = _check_train(scene, train, self.classes)
+    self.head = self.likeness = None
     if self.stage1 is None: self.scaling = None
     if self.scaling is None: self.scaling = fit_scaling(scene, self.preset.scaling)
-    cfg, arch, self.likeness, frozen = self.preset.fitting, self.preset.architecture, None, self.load_text()
+    cfg, frozen = self.preset.fitting, self.load_text()
     if self.stage1 is None:
-        self.encoder = self._build(lambda: Encoder(self.bands, arch))
+        self.encoder = self._build(lambda: Encoder(self.bands, self.preset.architecture))
         cfg = replace(cfg, encoder_lr=self.preset.fit_untrained_lr or cfg.encoder_lr)
     else: self.encoder = copy.deepcopy(self.stage1.encoder)
     tower = self._learning_text() if frozen is None else None
-    with torch.no_grad(): E = (tower() if tower else frozen).shape[1]
-    self.head = self._build(lambda: AlignmentHead(len(self.bands), arch.width, E, cfg.scale))
-    self.history["fit"] = self._align(scene, yx, y, cfg, tower or frozen, progress)
+    with torch.no_grad(): self.head = self._first_head((tower() if tower else frozen).shape[1])
+    try: self.history["fit"] = self._align(scene, yx, y, cfg, tower or frozen, progress)
+    except BaseException: self.head = None; raise   # half a fit is none
     self._keep_text(tower, frozen)
     self.colors = {c: scene.colors[c] for c in self.classes if c in scene.colors}
     return self
@@ -294,7 +303,8 @@ def predict_proba(self:DiffCLIP,
     for rows, cols, p in self._batches(scene, batch, progress): out[:, rows, cols] = p.T
     k = self.preset.fitting.shares
     out = share_weighted(out, scene.valid, k and self.shots / (self.shots + k))
-    return np.where(scene.valid, out, np.float32(1 / len(self.classes)))
+    out[:, ~scene.valid] = 1 / len(self.classes)
+    return out
 
 # %% ../nbs/05_classifier.ipynb #79577208
 FORMAT = 5  # of a saved model
@@ -351,7 +361,10 @@ def load(cls:DiffCLIP,
     self = cls({int(c): n for c, n in config["classes"].items()}, preset, "scratch", device, config["seed"], config["template"])
     self.colors, self.frozen_text, self.tuned_state = config["colors"] and {int(c): h for c, h in config["colors"].items()}, tensors.get("frozen_text"), part("text")
     self.text, self.finetune_text, self.sentences, self.fitted_text = config["text"], config.get("finetune_text"), config.get("sentences", self.sentences), config.get("text_encoder")
-    if self.fitted_text and self.fitted_text["checksum"]: self.tower = PretrainedText(self.text, self.device)
+    if (self.fitted_text or {}).get("checksum"): self.tower = PretrainedText(self.text, self.device)
+    elif not self.fitted_text and self.frozen_text is None:             # pretrained alone
+        try: self.tower = open_text(self.text, self.classes.values(), self.device)[1]
+        except InputError: pass                                         # a callable: fit asks for it
     try:
         if config["modalities"]: self.scaling = {m: (tensors[f"scaling.{m}.offset"].numpy(), tensors[f"scaling.{m}.matrix"].numpy()) for m in config["modalities"]}
         parts = {"stage1": lambda: MaskDiffusion(self.bands, preset.architecture), "encoder": lambda: Encoder(self.bands, preset.architecture),

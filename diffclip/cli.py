@@ -19,12 +19,15 @@ import numpy as np, rasterio, torch, typer
 import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rasterio.errors import RasterioIOError
 from rich.table import Table
 from . import __version__
 from .data import *
+from .data import _check_same_grid
 from .evaluation import *
 from .text_alignment import TEMPLATES
 from .classifier import *
+from .classifier import _checksum
 from .datasets import *
 from .benchmark import METHODS, benchmark
 
@@ -108,18 +111,22 @@ def _read_history(path):
     return out
 
 # %% ../nbs/08_cli.ipynb #4db00265
-def split_tags(split:Split) -> dict:
+def split_tags(split:Split, scene:Scene) -> dict:
     "Tags that tell which pixels of a map were trained on"
-    return {"diffclip_shots": json.dumps({"margin": split.margin, "pixels": np.argwhere(split.train).tolist()}, separators=(",", ":"))}
+    place = list(scene.transform or rasterio.Affine.identity())[:6]
+    return {"diffclip_shots": json.dumps({"margin": split.margin, "shape": scene.shape, "transform": place, "pixels": np.argwhere(split.train).tolist()}, separators=(",", ":"))}
 
 def unseen_pixels(
     path,        # a map that `train` wrote
     scene:Scene, # with labels
-): # (H, W) bool, or None where the map does not say
+): # (H, W) bool, or None where the map does not say, or is a part of one that said
     "The labelled pixels that the map was not trained on"
-    with rasterio.open(path) as src: tag = src.tags().get("diffclip_shots")
+    try:
+        with rasterio.open(path) as src: tag, shape, place = src.tags().get("diffclip_shots"), src.shape, list(src.transform)[:6]
+    except RasterioIOError: return None         # a file that GDAL does not read
     if tag is None: return None
     tag, train = json.loads(tag), np.zeros(scene.shape, bool)
+    if tag["shape"] != list(shape) or not np.allclose(tag["transform"], place): return None
     train[tuple(np.array(tag["pixels"]).T)] = True
     return (scene.labels > 0) & (far_from(train, tag["margin"]) if tag["margin"] else ~train)
 
@@ -168,7 +175,7 @@ def train(
     descriptions: Annotated[Optional[str], typer.Option(help="builtin: the library's own; none: the names alone; default those in the classes file.")] = None,
     template: Annotated[list[str], typer.Option(help="Prompt with {} for the class name; repeat for an ensemble.")] = [TEMPLATES[0]],
     finetune_text: Annotated[Optional[str], typer.Option(help="projection or all: what of a pretrained text tower learns along.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the shots and of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shots and of everything random.", min=0)] = 0,
     device: Device = "auto", nodata: Nodata = None, resample: Resample = None,
     steps: Annotated[Optional[int], typer.Option(help="Pretraining steps in place of the preset's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption: a finished stage 1 is not repeated.")] = False,
@@ -183,37 +190,37 @@ def train(
     print(f"\n{out}: " + ", ".join(sorted(f.name for f in out.iterdir())))
 
 # %% ../nbs/08_cli.ipynb #d029af77
-def _load_stage1(model, scene, part):
-    "The stage 1 kept in `part` by an interrupted run, with its seconds; None if there is none or it was another training"
-    if not (part/"config.json").exists(): return None, 0.
-    kept = DiffCLIP.load(part, model.device)
+def _load_stage1(model, scene, part, steps):
+    "The stage 1 kept in `part` by an interrupted run, with its seconds; None if there is none. Raises `InputError` if it was another training"
+    if not all((part/f).exists() for f in ("config.json", "stage1.json")): return None, 0.
+    kept, made = DiffCLIP.load(part, model.device), json.loads((part/"stage1.json").read_text())
     same = lambda m: (m.classes, m.preset, m.text, m.seed, m.sentences, m.finetune_text)
-    if same(kept) != same(model) or kept.scaling.keys() != scene.modalities.keys():
-        raise InputError("the interrupted run was started with other options: run without --resume, or as before")
+    if same(kept) != same(model) or made["steps"] != steps: raise InputError("the interrupted run was started with other options: run without --resume, or as before")
+    if made["scene"] != _checksum(scene): raise InputError("the interrupted run was started with other rasters: run without --resume, or as before")
     kept.history, kept.colors = _read_history(part/"history.csv"), None
-    return kept, json.loads((part/"stage1.json").read_text())["seconds"]
+    return kept, made["seconds"]
 
 def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None) -> Report:
     "Pretrain, fit, predict, score, and write all files of a run to `part`"
     seconds = {}
     model.load_text()   # what cannot be loaded is said before an hour of training, not after
-    kept, seconds["pretrain"] = _load_stage1(model, scene, part)
+    kept, seconds["pretrain"] = _load_stage1(model, scene, part, steps)
     if kept: model.__dict__.update(kept.__dict__ | {k: getattr(model, k) for k in ("frozen_text", "tower", "fitted_text")})
     else:
         with stage("pretrain", seconds) as progress: model.pretrain(scene, steps, progress)
         model.save(part)
         _write_history(part/"history.csv", model.history)
-        (part/"stage1.json").write_text(json.dumps({"seconds": seconds["pretrain"]}))
+        (part/"stage1.json").write_text(json.dumps({"seconds": seconds["pretrain"], "steps": steps, "scene": _checksum(scene)}))
     with stage("fit", seconds) as progress: model.fit(scene, split.train, progress)
     with stage("predict", seconds) as progress: labels = model.predict(scene, progress=progress)
     report = evaluate(scene, labels, split.test)
     model.save(part)
-    (part/"stage1.json").unlink(missing_ok=True)
     _write_history(part/"history.csv", model.history)
-    write_map(part/"map.tif", labels, scene, split_tags(split))
+    write_map(part/"map.tif", labels, scene, split_tags(split, scene))
     plt.close(plot_map(scene, labels, part/"map.png", f"map, OA {report.oa:.1f} %", split.train))
-    metrics = report.to_dict() | dict(shots=split.shots, seed=split.seed, strategy=split.strategy, n_train=int(split.train.sum()), seconds=seconds)
+    metrics = report.to_dict() | dict(shots=split.shots, seed=model.seed, strategy=split.strategy, n_train=int(split.train.sum()), seconds=seconds)
     (part/"metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (part/"stage1.json").unlink(missing_ok=True)   # last: until here --resume can go on
     return report
 
 # %% ../nbs/08_cli.ipynb #e4c9ff10
@@ -264,14 +271,15 @@ def evaluate_command(
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the scores there.")] = None,
 ):
     "Score a map against labels, without the pixels it was trained on."
-    truth = read_scene({"map": map}, labels, nodata=None)
+    drawn, truth = read_raster(map), read_scene({"labels": labels}, labels, nodata=np.nan)
+    _check_same_grid(drawn, read_raster(labels))
     names, codes = map_classes(map), set(np.unique(truth.labels)) - {0}
     if names and not codes & set(names): raise InputError(f"{labels} and {map} have no class code in common: {sorted(codes)[:10]} and {sorted(names)[:10]}")
     truth = replace(truth, classes={c: n for c, n in names.items() if c in codes} or truth.classes)
     test = unseen_pixels(map, truth)
-    report = evaluate(truth, np.asarray(truth.modalities["map"][0]).astype(int), test)
+    report = evaluate(truth, np.where(drawn.valid & np.isfinite(drawn.data[0]), drawn.data[0], 0).astype(int), test)   # no data where there is a label: wrong
     print(report)
-    print("\nThe pixels it was trained on are left out." if test is not None else "\nThe map does not say which pixels it was trained on: all labelled pixels are scored.")
+    print("\nThe pixels it was trained on are left out." if test is not None else "\nThe map does not say which pixels it was trained on, or was cut out of one that did: all labelled pixels are scored.")
     if json_file:
         try: json_file.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as e: raise InputError(f"{json_file} cannot be written: {e.strerror}") from None
@@ -339,7 +347,10 @@ def benchmark_command(
 ):
     "Compare methods on the same draws of shots: scores, tables, a plot."
     if preset not in PRESETS: raise InputError(f"preset {preset!r} is unknown: choose from {', '.join(PRESETS)}")
-    loaded, start = dict(benchmark_scene(s) for s in scenes), time.perf_counter()
+    loaded, start = {}, time.perf_counter()
+    for name, scene in map(benchmark_scene, scenes):
+        if name in loaded: raise InputError(f"two scenes are named {name}: a scene file gives its own name to its scores, so rename one")
+        loaded[name] = scene
     say = lambda line: Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
     results = benchmark(loaded, _listed(methods, "--methods"), _listed(shots, "--shots", True), range(seeds), _listed(strategy, "--strategy"), out, preset, text, device, stage1_runs, steps, paper_steps, say)
     results.save(out)
@@ -358,7 +369,7 @@ def machine() -> dict:
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Of the scene, the shots and the model.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the scene, the shots and the model.", min=0)] = 0,
     device: Device = "auto",
 ):
     "The main job on the built-in scene: a table, a map, in a few minutes on a laptop."

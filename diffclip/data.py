@@ -360,6 +360,7 @@ SYNTHETIC_COLORS = {1: "#332288", 2: "#117733", 3: "#44AA99", 4: "#DDCC77", 5: "
 # %% ../nbs/00b_windows.ipynb #a606de37
 import torch, torch.nn.functional as F
 from scipy import linalg
+from torch import nn
 
 # %% ../nbs/00b_windows.ipynb #011555a1
 def _neighbour_differences(x, valid, lag=1):
@@ -391,10 +392,11 @@ def fit_scaling(
     scene:Scene,     # read: valid pixels, no labels
     kind="standard", # "standard", "minmax" or "mnf"
 ) -> dict: # modality → (offset (C,), matrix (K, C)), float32: x → matrix·(x − offset)
-    "Scaling statistics over the valid pixels. Raises `InputError` for a constant band, which carries nothing"
+    "Scaling statistics over the valid pixels. Raises `InputError` for a constant band, which carries nothing, or a name that torch does not take for a part of a network"
     if kind not in ("standard", "minmax", "mnf"): raise InputError(f"scaling {kind!r} is none of 'standard', 'minmax', 'mnf'")
     out = {}
     for k, m in scene.modalities.items():
+        if "." in k or hasattr(nn.ModuleDict(), k): raise InputError(f"a modality cannot be named {k!r}, a word that torch keeps for itself: choose another")
         x = np.asarray(m)[:, scene.valid].astype(np.float64)
         if len(flat := np.flatnonzero(x.min(1) == x.max(1))):
             keep = ",".join(str(b + 1) for b in range(len(m)) if b not in flat)
@@ -1150,7 +1152,9 @@ def map_classes(
     path # a map that `write_map` wrote
 ) -> dict: # code → name; empty for other rasters
     "The class names stored in a map"
-    with rasterio.open(path) as src: tags = src.tags(1)
+    try:
+        with rasterio.open(path) as src: tags = src.tags(1)
+    except RasterioIOError: return {}     # a file that GDAL does not read
     return {int(k[6:]): v for k, v in sorted(tags.items(), key=lambda kv: (len(kv[0]), kv[0])) if k.startswith("class_") and k[6:].isdigit()}
 
 # %% ../nbs/00e_scene_files.ipynb #6320b0ce

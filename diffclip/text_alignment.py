@@ -35,7 +35,7 @@ def class_prompts(
 ) -> list: # a sentence for each class
     "Class names put into a template"
     if template.count("{}") != 1: raise InputError(f"the prompt template {template!r} must hold {{}} once, for the class name")
-    return [template.format(n) for n in names]
+    return [template.replace("{}", n) for n in names]
 
 # %% ../nbs/03_text_alignment.ipynb #5f77b22f
 def class_sentences(
@@ -538,7 +538,8 @@ def predict_blocks(
     (H, W), w, b, dev = windows.shape, windows.size, cfg.block, windows.device
     centres = torch.cartesian_prod(*(torch.arange(0, s, b, device=dev) + b // 2 for s in (H, W)))
     inner = torch.cartesian_prod(*[torch.arange(b, device=dev) - b // 2] * 2)                           # b², 2
-    places = (inner + w // 2) @ torch.tensor([w, 1], device=dev)
+    flat = lambda yx: yx[..., 0] * w + yx[..., 1]                                                       # CUDA has no product of integer matrices
+    places = flat(inner + w // 2)
     limit = torch.tensor([H, W], device=dev)
     for i in range(0, len(centres), batch):
         want = centres[i:i + batch]
@@ -547,7 +548,7 @@ def predict_blocks(
         out = encoder(windows.gather(*centre.T))
         if cfg.readout == "class": tokens = [x[:, :1] for x in out.values()]
         else:
-            shift = ((want - centre) @ torch.tensor([w, 1], device=dev))[:, None]                       # blocks cut by the border
+            shift = flat(want - centre)[:, None]                                                        # blocks cut by the border
             at = (places + shift).clamp(0, w * w - 1)
             tokens = [take_tokens(x[:, 1:], at) for x in out.values()]
         p = head(tokens, texts).softmax(-1)                                                             # float32: the same map on every device
@@ -593,7 +594,7 @@ def tokens_at(
     centre = torch.minimum(corner + b // 2, torch.tensor([H - 1, W - 1], device=dev))
     inner = torch.cartesian_prod(*[torch.arange(b, device=dev)] * 2).view(b * b, 2)
     place = (corner - centre)[:, None] + inner + w // 2                                         # n, b², 2: in the window
-    place = (place @ torch.tensor([w, 1], device=dev)).clamp(0, w * w - 1)                       # beyond the border: never asked for
+    place = (place[..., 0] * w + place[..., 1]).clamp(0, w * w - 1)                              # beyond the border: never asked for
     table = []
     for i in range(0, len(centre), batch):
         out = encoder(windows.gather(*centre[i:i + batch].T))
@@ -660,7 +661,8 @@ def surroundings(
         at = [torch.arange(int(a[0]) - p, int(a[-1]) + p + 1, device=windows.device).clamp(0, n - 1) + r for a, n in ((y, H), (x, W))]
         for band in windows.rows.values():
             v = band[at[0][:, None] * windows.stride + at[1]].permute(2, 0, 1)[:, None]            # C, 1, h+2p, w+2p
-            both = F.conv2d(F.conv2d(torch.cat([v, v.square()]) if texture else v, k[..., None, :]), k[..., None])[:, 0]
+            with torch.backends.cudnn.flags(enabled=False):                                        # which may round to TF32: too coarse for a difference of squares
+                both = F.conv2d(F.conv2d(torch.cat([v, v.square()]) if texture else v, k[..., None, :]), k[..., None])[:, 0]
             means.append(both[:len(v)])
             if texture: spreads.append((both[len(v):] - means[-1].square()).clamp(min=1e-4).log())
     return torch.cat(means + spreads).permute(1, 2, 0) if means else torch.zeros(len(y), len(x), 0, device=windows.device)
@@ -856,7 +858,8 @@ def effective_shots(
 ) -> float: # mean over the classes
     "How many independent shots the shots of a class are worth"
     per_class = [yx[y == c].double() for c in y.unique()]
-    return sum(len(p)**2 / float((correlation ** (torch.cdist(p, p) / lag)).sum()) for p in per_class) / len(per_class)
+    total = lambda p: sum(float((correlation ** (torch.cdist(q, p) / lag)).sum()) for q in p.split(1000))   # in parts: with many labels the whole would fill the memory
+    return sum(len(p)**2 / total(p) for p in per_class) / len(per_class)
 
 # %% ../nbs/03c_likeness.ipynb #5d0e4f97
 def share_weighted(

@@ -90,6 +90,9 @@ TRAIN = {
     "odd band selection": (lambda d: None, ["--modality", "more=lidar.tif[a]"], ["lidar.tif", "[1,2,5:9]"]),
     "modality without a file": (lambda d: None, ["--modality", "sar"], ["NAME=FILE"]),
     "modality given twice": (lambda d: None, ["--modality", "hsi=lidar.tif"], ["given twice"]),
+    "modality named as torch names things": (lambda d: None, ["--modality", "type=lidar.tif"], ["'type'", "choose another"]),
+    "a device without numbers": (lambda d: None, ["--device", "meta"], ["'meta'", "cpu"]),
+    "template with two gaps": (lambda d: None, ["--template", "a {} of {}"], ["{} once"]),
     "modality named with a dot": (lambda d: None, ["--modality", "a.b=lidar.tif"], ["'a.b=lidar.tif'", "without spaces, dots"]),
     "out is a file": (lambda d: (d / "run").write_text("mine"), [], ["run is a file"]),
     "out holds other things": (lambda d: ((d / "run").mkdir(), (d / "run/thesis.doc").write_text("mine")), [], ["run holds other files"]),
@@ -163,9 +166,22 @@ def test_evaluate(files, cli, monkeypatch):
     assert status == 2 and "50×72" in err
 
 
+def test_scenes_of_one_name(scene, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for d in "ab":
+        Path(d).mkdir()
+        scene.save_yaml(f"{d}/scene.yaml")
+    status, _, err = cli("benchmark", "a/scene.yaml", "b/scene.yaml", "--methods", "nearest", "--out", "out")
+    assert status == 2 and "two scenes are named scene" in err
+    Path("file").write_text("mine")
+    status, _, err = cli("benchmark", "a/scene.yaml", "--methods", "nearest", "--shots", 2, "--out", "file")
+    assert status == 2 and "file cannot be written" in err
+
+
 def test_usage_errors_are_status_2(cli):
     assert cli("train")[0] == 2
     assert cli("mop")[0] == 2
+    assert cli("demo", "--seed", -1)[0] == 2
     assert cli("train", "--help")[0] == 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from diffclip.data import default_colors, far_from, map_classes
+from diffclip.data import default_colors, far_from, map_classes, write_map
 
 
 def diffclip(*args, cwd, **kw):
@@ -83,19 +83,52 @@ def test_evaluate_scores_the_same_pixels(done):
     assert all(a[k] == b[k] for k in ("oa", "aa", "kappa", "n_test"))
 
 
-def test_resume_after_an_interruption(done, scene):
-    "Killed after stage 1: --resume keeps stage 1 and ends with the same bytes"
+@pytest.mark.parametrize("where", ["c.DiffCLIP.fit", "cli.plot_map"])
+def test_resume_after_an_interruption(where, done, scene):
+    "Killed after stage 1, or on the last steps: --resume keeps stage 1 and ends with the same bytes"
     script = ("import sys; import diffclip.classifier as c, diffclip.cli as cli\n"
               "def stop(*a, **k): raise KeyboardInterrupt\n"
-              "c.DiffCLIP.fit = stop\nsys.argv = ['diffclip', *sys.argv[1:]]\ncli.main()")
-    args = [*map(str, TRAIN), "--shots", "3", "--strategy", "disjoint", "--out", "three"]
+              f"{where} = stop\nsys.argv = ['diffclip', *sys.argv[1:]]\ncli.main()")
+    out = where.rpartition(".")[2]
+    args = [*map(str, TRAIN), "--shots", "3", "--strategy", "disjoint", "--out", out]
     assert subprocess.run([sys.executable, "-c", script, *args], cwd=done, capture_output=True).returncode != 0
-    assert (done / ".three.part/model.safetensors").exists() and not (done / "three").exists()
-    r = diffclip(*args, "--seed", "1", "--resume", cwd=done)
-    assert r.returncode == 2 and "other options" in r.stderr
+    assert (done / f".{out}.part/model.safetensors").exists() and not (done / out).exists()
+    for other, say in ((["--seed", "1"], "other options"), (["--steps", "6"], "other options"), (["--modality", "again=lidar.tif"], "other rasters")):
+        r = diffclip(*args, *other, "--resume", cwd=done)
+        assert r.returncode == 2 and say in r.stderr
     r = diffclip(*args, "--resume", cwd=done)
     assert r.returncode == 0 and "pretrain:" not in r.stderr, r.stderr
-    for f in ("model.safetensors", "map.tif", "history.csv"): assert (done / "one" / f).read_bytes() == (done / "three" / f).read_bytes(), f
+    for f in ("model.safetensors", "map.tif", "history.csv"): assert (done / "one" / f).read_bytes() == (done / out / f).read_bytes(), f
+    assert {f.name for f in (done / out).iterdir()} == {f.name for f in (done / "one").iterdir()}
+
+
+def test_evaluate_counts_holes_as_wrong(done, scene, tmp_path):
+    "A map without an answer where there is a label has no better score for it"
+    labels = rasterio.open(done / "one/map.tif").read(1)
+    labels[:, 40:] = 0
+    write_map(tmp_path / "holes.tif", labels, scene)
+    r = diffclip("evaluate", "--labels", "labels.tif", "--map", tmp_path / "holes.tif", "--json", tmp_path / "scores.json", cwd=done)
+    assert r.returncode == 0 and "all labelled pixels are scored" in r.stdout, r.stderr
+    scores, known = json.loads((tmp_path / "scores.json").read_text()), scene.labels > 0
+    assert scores["n_test"] == known.sum() and scores["oa"] == pytest.approx(100 * (labels == scene.labels)[known].mean())
+
+
+def test_evaluate_a_part_of_a_map(done, scene, tmp_path):
+    "Its tags tell the shots of the whole map: they are not believed"
+    for name in ("one/map", "labels"):
+        with rasterio.open(done / f"{name}.tif") as src:
+            window = rasterio.windows.Window(10, 20, 50, 50)
+            with rasterio.open(tmp_path / f"{name[-3:]}.tif", "w", **src.profile | dict(height=50, width=50, transform=src.window_transform(window))) as dst:
+                dst.update_tags(**src.tags()); dst.write(src.read(window=window))
+    r = diffclip("evaluate", "--labels", "els.tif", "--map", "map.tif", "--json", "scores.json", cwd=tmp_path)
+    assert r.returncode == 0 and "all labelled pixels are scored" in r.stdout, r.stderr
+    assert json.loads((tmp_path / "scores.json").read_text())["n_test"] == (scene.labels[20:70, 10:60] > 0).sum()
+
+
+def test_evaluate_a_map_that_gdal_does_not_read(done, scene, tmp_path):
+    np.save(tmp_path / "map.npy", rasterio.open(done / "one/map.tif").read(1))
+    r = diffclip("evaluate", "--labels", "labels.tif", "--map", tmp_path / "map.npy", cwd=done)
+    assert r.returncode == 0 and "all labelled pixels are scored" in r.stdout, r.stderr
 
 
 def test_real_tile(tile, tmp_path):

@@ -12,6 +12,7 @@ from test_bad_input import cli  # noqa: F401
 from test_text import SIZES, clip, folder_as_on_the_hub, own_cache  # noqa: F401
 
 from diffclip import DiffCLIP, InputError, PRESETS, few_shot_split, read_scene, synthetic_scene
+from diffclip.benchmark import benchmark
 from diffclip.data import read_classes, read_descriptions
 from diffclip.datasets import DATASETS
 from diffclip.encoder import Architecture
@@ -114,6 +115,27 @@ def test_add_refine_rename(base, scene, split):
     np.testing.assert_allclose(m.class_embeddings()["sea"], vectors["water"], atol=1e-6)
     m.fit(scene, new)                                                                                      # and all of it can be fitted again
     assert right() > by_name
+
+
+@pytest.mark.parametrize("text", ["callable", "tower", "array", "name → vector"])
+def test_a_benchmark_goes_on_with_any_text(text, tower, scene, tmp_path):
+    "Stage 1 is kept without its text encoder; the next method, and the next call, need it"
+    vectors = np.random.default_rng(0).normal(size=(len(scene.classes), 8))
+    text = {"callable": letters, "tower": tower, "array": vectors, "name → vector": dict(zip(scene.classes.values(), vectors))}[text]
+    run = lambda methods, text: benchmark({"s": scene}, methods, [2], range(1), out=tmp_path / "out", preset=QUICK, text=text, device="cpu", progress=None)
+    run(["diffclip"], text)
+    assert {r["method"] for r in run(["diffclip", "no-line"], text).rows} == {"diffclip", "no-line"}
+    with pytest.raises(InputError, match="another text"): run(["no-likeness"], words if callable(text) else vectors[::-1].copy())
+
+
+def test_a_pretrained_model_finds_its_tower_again(tower, scene, split, tmp_path):
+    model = DiffCLIP(scene.classes, QUICK, tower, "cpu").pretrain(scene)
+    model.save(tmp_path / "named")
+    expected = model.fit(scene, split.train).predict(scene)
+    assert (DiffCLIP.load(tmp_path / "named", "cpu").fit(scene, split.train).predict(scene) == expected).all()
+    DiffCLIP(scene.classes, QUICK, letters, "cpu").pretrain(scene).save(tmp_path / "called")
+    with pytest.raises(InputError, match="without its text encoder"): DiffCLIP.load(tmp_path / "called", "cpu").fit(scene, split.train)
+    DiffCLIP.load(tmp_path / "called", "cpu", text=letters).fit(scene, split.train)
 
 
 def test_a_changed_model_is_saved_as_it_is(fitted, scene, tmp_path):

@@ -1,9 +1,12 @@
 "Stage 2 by likeness: what is kept between calls must never show in a result"
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from diffclip import PRESETS, DiffCLIP, few_shot_split
+from diffclip import PRESETS, DiffCLIP, InputError, few_shot_split
 from diffclip.data import Scene
 from diffclip.text_alignment import SceneReader, predict_tiles, surroundings
 
@@ -46,6 +49,35 @@ def test_a_large_scene_gets_the_map_of_a_small_one(scene, model):
     large.guide, large.tau2 = kept.guide, kept.tau2
     a, b = (torch.cat([p for _, _, p in predict_tiles(r, model.likeness, model.head, model.class_texts, tile=50)]) for r in (kept, large))
     assert kept.small and not large.small and (a - b).abs().max() < 1e-4
+
+
+def test_the_batch_of_a_call_is_the_batch(scene, model):
+    model.kept = None
+    model.predict(scene)
+    model.predict(scene, batch=8)
+    assert model._read(scene).batch == 8
+
+
+def test_a_scene_under_other_names_is_another_scene(scene, model):
+    model.predict(scene)
+    with pytest.raises(InputError, match="no modality hsi"): model.predict(Scene(dict(zip("ab", scene.modalities.values())), valid=scene.valid))
+
+
+def test_after_a_failed_fit_a_model_says_that_it_is_not_fitted(scene, split, model):
+    model = copy.copy(model)
+    with pytest.raises(InputError, match="no modality lidar"): model.fit(Scene({"hsi": scene.modalities["hsi"]}, scene.labels, scene.classes, scene.valid), split.train)
+    with pytest.raises(InputError, match="has not been fitted"): model.predict(scene)
+
+
+def test_an_encoder_that_learns_is_read_anew(scene, split, tmp_path):
+    "What a refined model predicts is what its saved weights predict"
+    cfg = replace(PRESETS["tiny"].fitting, encoder_lr=1e-3, steps=5, context_steps=5)
+    vectors = np.eye(len(scene.classes), 16, dtype=np.float32)
+    m = DiffCLIP(scene.classes, replace(PRESETS["tiny"], fitting=cfg), vectors, "cpu").pretrain(scene, steps=5).fit(scene, split.train)
+    before = m.predict_proba(scene)
+    m.refine(scene, split.train, steps=5).save(tmp_path)
+    after = m.predict_proba(scene)
+    assert not np.allclose(before, after) and (DiffCLIP.load(tmp_path, "cpu").predict_proba(scene) == after).all()
 
 
 def test_likeness_reads_no_label(scene, split, model):
