@@ -148,13 +148,19 @@ def training_scene(scene_file, modality, labels, classes, nodata=None, resample=
     if scene.labels is None: raise InputError(f"{scene_file} names no labels to train on: add 'labels: FILE', or give --labels")
     return scene
 
+def _rasters(scene_file, modality):
+    "What `read_scene` takes, from a scene file or from options"
+    if bool(modality) == (scene_file is not None): raise InputError("give the scene's rasters with --modality, or one scene file (YAML)")
+    return scene_file or parse_modalities(modality)
+
 def class_descriptions(option, scene:Scene):
     "What `--descriptions` asks for, as `DiffCLIP(descriptions=)` takes it"
     if option not in (None, "none", "builtin"): raise InputError(f"--descriptions {option!r}: it is builtin or none; your own stand in the classes file, as code,name,description")
     return {None: scene.descriptions, "none": None, "builtin": "builtin"}[option]
 
 def training_split(scene:Scene, shots, seed, strategy) -> Split:
-    "Shots and test pixels: drawn, or the scene's own"
+    "Shots and test pixels: drawn, or the scene's own; or all labels as shots, and none to test"
+    if strategy == "all": return Split(scene.labels > 0, np.zeros(scene.shape, bool), 0, seed, strategy)
     if strategy != "official": return few_shot_split(scene, shots, seed, strategy)
     if scene.split is None: raise InputError("the scene has no official split: name its labels as {train: FILE, test: FILE} in a scene file, or use --strategy random")
     if lost := [n for c, n in scene.classes.items() if not (scene.labels[scene.split.train] == c).any()]: raise InputError(f"no training pixel is labelled {', '.join(lost)}: remove the class, or use --strategy random")
@@ -169,7 +175,7 @@ def train(
     labels: Annotated[Optional[Path], typer.Option(help="Raster of class codes, 0 = unlabelled.")] = None,
     classes: Annotated[Optional[Path], typer.Option(help="CSV: code,name or code,name,description.")] = None,
     shots: Annotated[int, typer.Option(help="Labelled pixels per class to train on.")] = 2,
-    strategy: Annotated[str, typer.Option(help="random; disjoint: test pixels share no window with training pixels; official: the scene's own training and test pixels.")] = "random",
+    strategy: Annotated[str, typer.Option(help="random; disjoint: test pixels share no window with training pixels; official: the scene's own training and test pixels; all: every label is a shot, and the map has no score.")] = "random",
     preset: Annotated[str, typer.Option(help="default, paper or tiny.")] = "default",
     text: Annotated[str, typer.Option(help="scratch, ARCH/TAG, ARCH:/path/to/weights, hf-hub:org/name, local-dir:/path, or a file of class vectors (.npz, .npy, .safetensors).")] = "scratch",
     descriptions: Annotated[Optional[str], typer.Option(help="builtin: the library's own; none: the names alone; default those in the classes file.")] = None,
@@ -186,7 +192,7 @@ def train(
     split, part = training_split(scene, shots, seed, strategy), _prepare(out, resume)
     report = run_training(scene, split, model, part, steps=steps)
     _finish(part, out)
-    print(report)
+    print(report or f"{split.train.sum()} labelled pixels, all of them shots: none is left to score the map.")
     print(f"\n{out}: " + ", ".join(sorted(f.name for f in out.iterdir())))
 
 # %% ../nbs/08_cli.ipynb #d029af77
@@ -200,7 +206,7 @@ def _load_stage1(model, scene, part, steps):
     kept.history, kept.colors = _read_history(part/"history.csv"), None
     return kept, made["seconds"]
 
-def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None) -> Report:
+def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None): # `Report`; None where no pixel is left to score
     "Pretrain, fit, predict, score, and write all files of a run to `part`"
     seconds = {}
     model.load_text()   # what cannot be loaded is said before an hour of training, not after
@@ -213,12 +219,12 @@ def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None
         (part/"stage1.json").write_text(json.dumps({"seconds": seconds["pretrain"], "steps": steps, "scene": _checksum(scene)}))
     with stage("fit", seconds) as progress: model.fit(scene, split.train, progress)
     with stage("predict", seconds) as progress: labels = model.predict(scene, progress=progress)
-    report = evaluate(scene, labels, split.test)
+    report = evaluate(scene, labels, split.test) if split.test.any() else None
     model.save(part)
     _write_history(part/"history.csv", model.history)
     write_map(part/"map.tif", labels, scene, split_tags(split, scene))
-    plt.close(plot_map(scene, labels, part/"map.png", f"map, OA {report.oa:.1f} %", split.train))
-    metrics = report.to_dict() | dict(shots=split.shots, seed=model.seed, strategy=split.strategy, n_train=int(split.train.sum()), seconds=seconds)
+    plt.close(plot_map(scene, labels, part/"map.png", f"map, OA {report.oa:.1f} %" if report else "map", split.train))
+    metrics = (report.to_dict() if report else {"n_test": 0}) | dict(shots=split.shots, seed=model.seed, strategy=split.strategy, n_train=int(split.train.sum()), seconds=seconds)
     (part/"metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (part/"stage1.json").unlink(missing_ok=True)   # last: until here --resume can go on
     return report
@@ -227,13 +233,15 @@ def run_training(scene:Scene, split:Split, model:DiffCLIP, part:Path, steps=None
 @app.command("map")
 def map_command(
     model: Annotated[Path, typer.Option(help="Folder of a run.")],
-    modality: Modalities,
     out: Annotated[Path, typer.Option(help="GeoTIFF to write.")],
+    scene_file: Annotated[Optional[Path], typer.Argument(metavar="[SCENE.yaml]", help="A scene file, in place of --modality.")] = None,
+    modality: Modalities = [],
     device: Device = "auto", nodata: Nodata = None, resample: Resample = None,
 ):
     "Map a scene with a trained model."
+    scene_spec = _rasters(scene_file, modality)
     m = DiffCLIP.load(model, device)
-    scene = read_scene(parse_modalities(modality), None, m.classes, nodata, resample=resample)
+    scene = replace(read_scene(scene_spec, nodata=nodata, resample=resample), labels=None, classes=m.classes, split=None)
     if not out.absolute().parent.is_dir(): raise InputError(f"{out} cannot be written: there is no folder {out.absolute().parent}")
     scene.colors = {**scene.colors, **(m.colors or {})}
     with stage("map") as progress: labels = m.predict(scene, progress=progress)
@@ -253,11 +261,11 @@ def query(
     device: Device = "auto", nodata: Nodata = None, resample: Resample = None,
 ):
     "Map how well a word explains each pixel, against the classes that the model knows."
-    if bool(modality) == (scene_file is not None): raise InputError("give the scene's rasters with --modality, or one scene file (YAML)")
+    scene_spec = _rasters(scene_file, modality)
     m = DiffCLIP.load(model, device, encoder)
     if not out.absolute().parent.is_dir(): raise InputError(f"{out} cannot be written: there is no folder {out.absolute().parent}")
     m.query_vector(text)   # what cannot be encoded is said before the rasters are read
-    scene = read_scene(parse_modalities(modality) if modality else scene_file, nodata=nodata, resample=resample)
+    scene = read_scene(scene_spec, nodata=nodata, resample=resample)
     with stage("query") as progress: p = m.query(scene, text, progress=progress)
     write_raster(out, p, scene, np.nan, tags={"query": text, "text_encoder": m.text})
     low, high = np.nanpercentile(p, [50, 99])

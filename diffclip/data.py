@@ -453,7 +453,7 @@ def few_shot_split(
     if scene.labels is None: raise InputError("the scene has no labels to split")
     if shots < 1 or int(shots) != shots: raise InputError(f"shots={shots}: give a whole number from 1 up")
     if few := [f"{n} ({k})" for c, n in scene.classes.items() if (k := int((scene.labels == c).sum())) <= shots]:
-        raise InputError(f"{shots} shots need more than {shots} labelled pixels of each class, to leave some for the test; too few of: {', '.join(few)}")
+        raise InputError(f"{shots} shots need more than {shots} labelled pixels of each class, to leave some for the test; too few of: {', '.join(few)}. Ask for fewer, or train on all labels and score nothing: train=scene.labels > 0, --strategy all")
     rng = np.random.default_rng(seed)
     if strategy == "random":
         train = _draw(rng, scene.labels, scene.classes, shots)
