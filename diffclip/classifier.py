@@ -203,6 +203,7 @@ def _keep_text(self:DiffCLIP, tower, frozen):
 # %% ../nbs/05_classifier.ipynb #8c590257
 def _checksum(scene): return [[k, *m.shape, zlib.crc32(np.ascontiguousarray(m))] for k, m in (*scene.modalities.items(), ("valid", scene.valid))]
 
+# %% ../nbs/05_classifier.ipynb #ce533350
 @patch
 def _reader(self:DiffCLIP, scene, batch=None):
     "A `SceneReader`: the one that is kept, if it is of this scene and encoder"
@@ -213,6 +214,7 @@ def _reader(self:DiffCLIP, scene, batch=None):
     if batch: self.kept["reader"].batch = batch
     return self.kept["reader"]
 
+# %% ../nbs/05_classifier.ipynb #321312b3
 @patch
 def _learn_likeness(self:DiffCLIP, scene):
     "What likeness means on this scene"
@@ -226,6 +228,7 @@ def _first_head(self:DiffCLIP, width):
     "A new head from tokens to class texts of this width"
     return self._build(lambda: AlignmentHead(len(self.bands), self.preset.architecture.width, width, self.preset.fitting.scale))
 
+# %% ../nbs/05_classifier.ipynb #ffe4a96d
 @patch
 def _align(self:DiffCLIP, scene, yx, y, cfg, texts, progress):
     "Align windows around the shots (where the encoder learns, or likeness is not asked for), then likeness"

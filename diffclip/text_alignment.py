@@ -699,6 +699,7 @@ def _average(self:SceneReader, tile=120):
     rows = [[self._rectangle(torch.arange(t, min(t + tile, H), device=dev), torch.arange(l, min(l + tile, W), device=dev)) for l in range(0, W, tile)] for t in range(0, H, tile)]
     self.averaged = tuple(torch.cat([torch.cat([part[i] for part in row], 1) for row in rows]) for i in (0, 1))
 
+# %% ../nbs/03c_likeness.ipynb #65c207c6
 @patch
 def pixels(self:SceneReader, yx:Tensor) -> Tensor: # (n, 2) long → (n, F)
     "Features of single pixels"
@@ -762,11 +763,13 @@ def fit_likeness(
     out.whiten = (v / e.clamp(min=1e-5).sqrt()).float().contiguous()
     return out
 
+# %% ../nbs/03c_likeness.ipynb #3556cfe0
 def _together(spread, sizes):
     "The means of a modality share their spread; what stands behind them (textures) keeps its own"
     *groups, own = spread.split([*sizes, len(spread) - sum(sizes)])
     return torch.cat([*(g.mean().expand(len(g)) for g in groups), own])
 
+# %% ../nbs/03c_likeness.ipynb #9c2fc6e7
 def _correlation(reader, at, lag):
     "Of the tokens of pixels and of those `lag` pixels below and to the right, in 0…1"
     here, there = reader.tokens(*at.T), torch.stack([reader.tokens(at[:, 0] + lag, at[:, 1]), reader.tokens(at[:, 0], at[:, 1] + lag)])
