@@ -812,12 +812,13 @@ def fit_head(
     y:Tensor,        # (n,) long: class indices
     cfg:Fitting=Fitting(),
     progress=None,   # called as progress(step, steps, loss)
-) -> list: # loss of each step
+) -> list: # loss of each step; of the solution alone, where the texts are frozen
     "Align features with their class texts. Sets the head; changes the weights of a text tower"
     y = y.to(features.device)
     if not isinstance(texts, nn.Module): return [solve_head(features, head, texts, y)]
     with torch.no_grad(): start = texts()
-    losses = [solve_head(features, head, start, y)]
+    solve_head(features, head, start, y)
+    losses = []
     learn = [{"params": [p for p in m.parameters() if p.requires_grad], "lr": getattr(m, "lr", cfg.lr)} for m in (head, texts)]
     opt, sched = make_optimizer(learn, cfg.lr, cfg.weight_decay, "onecycle", cfg.context_steps)
     texts.train()
@@ -828,7 +829,8 @@ def fit_head(
         if progress: progress(step + 1, cfg.context_steps, losses[-1])
     texts.eval()
     with torch.no_grad(): learned = texts()
-    return [*losses, solve_head(features, head, learned, y)]
+    solve_head(features, head, learned, y)
+    return losses
 
 # %% ../nbs/03c_likeness.ipynb #ffb7cc0b
 @torch.inference_mode()
