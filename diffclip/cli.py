@@ -126,7 +126,7 @@ def unseen_pixels(
     except RasterioIOError: return None         # a file that GDAL does not read
     if tag is None: return None
     tag, train = json.loads(tag), np.zeros(scene.shape, bool)
-    if tag["shape"] != list(shape) or not np.allclose(tag["transform"], place): return None
+    if tag.get("shape") != list(shape) or not np.allclose(tag["transform"], place, rtol=1e-9, atol=1e-12): return None
     train[tuple(np.array(tag["pixels"]).T)] = True
     return (scene.labels > 0) & (far_from(train, tag["margin"]) if tag["margin"] else ~train)
 
@@ -201,8 +201,8 @@ def _load_stage1(model, scene, part, steps):
     if not all((part/f).exists() for f in ("config.json", "stage1.json")): return None, 0.
     kept, made = DiffCLIP.load(part, model.device), json.loads((part/"stage1.json").read_text())
     same = lambda m: (m.classes, m.preset, m.text, m.seed, m.sentences, m.finetune_text)
-    if same(kept) != same(model) or made["steps"] != steps: raise InputError("the interrupted run was started with other options: run without --resume, or as before")
-    if made["scene"] != _checksum(scene): raise InputError("the interrupted run was started with other rasters: run without --resume, or as before")
+    if same(kept) != same(model) or made.get("steps") != steps: raise InputError("the interrupted run was started with other options: run without --resume, or as before")
+    if made.get("scene") != _checksum(scene): raise InputError("the interrupted run was started with other rasters: run without --resume, or as before")
     kept.history, kept.colors = _read_history(part/"history.csv"), None
     return kept, made["seconds"]
 
