@@ -23,7 +23,7 @@ from rasterio.errors import RasterioIOError
 from rich.table import Table
 from . import __version__
 from .data import *
-from .data import _check_same_grid
+from .data import _check_same_grid, _codes
 from .evaluation import *
 from .text_alignment import TEMPLATES
 from .classifier import *
@@ -279,13 +279,15 @@ def evaluate_command(
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the scores there.")] = None,
 ):
     "Score a map against labels, without the pixels it was trained on."
-    drawn, truth = read_raster(map), read_scene({"labels": labels}, labels, nodata=np.nan)
-    _check_same_grid(drawn, read_raster(labels))
+    drawn, known = read_raster(map), read_raster(labels)
+    _check_same_grid(drawn, known)
+    answer = np.where(drawn.valid & np.isfinite(drawn.data[0]), drawn.data[0], 0).astype(int)   # no data where there is a label: wrong
+    truth = Scene({"map": answer}, _codes(known))
     names, codes = map_classes(map), set(np.unique(truth.labels)) - {0}
     if names and not codes & set(names): raise InputError(f"{labels} and {map} have no class code in common: {sorted(codes)[:10]} and {sorted(names)[:10]}")
     truth = replace(truth, classes={c: n for c, n in names.items() if c in codes} or truth.classes)
     test = unseen_pixels(map, truth)
-    report = evaluate(truth, np.where(drawn.valid & np.isfinite(drawn.data[0]), drawn.data[0], 0).astype(int), test)   # no data where there is a label: wrong
+    report = evaluate(truth, answer, test)
     print(report)
     print("\nThe pixels it was trained on are left out." if test is not None else "\nThe map does not say which pixels it was trained on, or was cut out of one that did: all labelled pixels are scored.")
     if json_file:
