@@ -36,7 +36,7 @@ def _light(width, depth, **kw):
 def _one_cycle(steps): return Pretraining(steps=steps, batch=32, lr=1e-3, weight_decay=.01, schedule="onecycle", hidden_weight=1., decode=.4, augment="turn")
 
 _CONTEXT = Fitting(steps=120, batch=48, lr=2e-3, encoder_lr=0., weight_decay=.05, schedule="onecycle", readout="pixel", block=5, scale=10., noise=100, visible=.3,
-                   context=8, scales=(1., 2., 4., 8.), smooth=2, edge=1.5, shares=5.)
+                   context=8, scales=(1., 2., 4., 8.), smooth=2, edge=1.5, shares=2., pseudo=2.)
 
 PRESETS = {
     "paper": Preset(),
@@ -240,7 +240,17 @@ def _align(self:DiffCLIP, scene, yx, y, cfg, texts, progress):
     phi = self.likeness(self._read(scene).pixels(yx))
     self.shots = effective_shots(yx, y, float(self.likeness.correlation), cfg.context)
     self.head = self._build(lambda: AlignmentHead(1, phi.shape[1], E, 1., normalise=False))
-    return losses + fit_head(phi, self.head, texts, y, cfg, progress)
+    losses += fit_head(phi, self.head, texts, y, cfg, progress)
+    if cfg.pseudo:
+        with torch.no_grad(): vectors = texts() if isinstance(texts, torch.nn.Module) else texts
+        self_train(phi, y, self.likeness.describe(self.likeness.landmarks), self.head, vectors, cfg.pseudo, self._trust())
+    return losses
+
+@patch
+def _trust(self:DiffCLIP):
+    "In the classes' shares, 0…1: the more shots, the more"
+    k = self.preset.fitting.shares
+    return self.shots / (self.shots + k) if k else 0.
 
 @patch
 def _read(self:DiffCLIP, scene, batch=None):
@@ -304,8 +314,7 @@ def predict_proba(self:DiffCLIP,
     "Class probabilities, in the order of `classes`"
     out = np.empty((len(self.classes), *scene.shape), np.float32)
     for rows, cols, p in self._batches(scene, batch, progress): out[:, rows, cols] = p.T
-    k = self.preset.fitting.shares
-    out = share_weighted(out, scene.valid, k and self.shots / (self.shots + k))
+    out = share_weighted(out, scene.valid, self._trust())
     out[:, ~scene.valid] = 1 / len(self.classes)
     return out
 
@@ -371,7 +380,7 @@ def load(cls:DiffCLIP,
     try:
         if config["modalities"]: self.scaling = {m: (tensors[f"scaling.{m}.offset"].numpy(), tensors[f"scaling.{m}.matrix"].numpy()) for m in config["modalities"]}
         parts = {"stage1": lambda: MaskDiffusion(self.bands, preset.architecture), "encoder": lambda: Encoder(self.bands, preset.architecture),
-                 "likeness": lambda: Likeness(len(tensors["likeness.guide"]), *tensors["likeness.landmarks"].shape[::-1], tensors["likeness.guide"].shape[1], preset.fitting.linear),
+                 "likeness": lambda: Likeness(len(tensors["likeness.guide"]), *tensors["likeness.landmarks"].shape[::-1], tensors["likeness.guide"].shape[1], preset.fitting.kernel, preset.fitting.linear),
                  "head": lambda: AlignmentHead(1, tensors["head.project.weight"].shape[1], tensors["class_texts"].shape[1], normalise=not preset.fitting.context)}
         for name, make in parts.items():
             if state := part(name):

@@ -8,7 +8,7 @@ import torch
 
 from diffclip import PRESETS, DiffCLIP, InputError, few_shot_split
 from diffclip.data import Scene
-from diffclip.text_alignment import SceneReader, predict_tiles, surroundings
+from diffclip.text_alignment import SceneReader, predict_tiles, self_train, solve_head, surroundings
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,30 @@ def test_an_encoder_that_learns_is_read_anew(scene, split, tmp_path):
     m.refine(scene, split.train, steps=5).save(tmp_path)
     after = m.predict_proba(scene)
     assert not np.allclose(before, after) and (DiffCLIP.load(tmp_path, "cpu").predict_proba(scene) == after).all()
+
+
+def test_pseudo_labels_change_the_map_and_not_what_is_known(scene, split, model):
+    "With them the shots keep their class, and the map is another"
+    alone = copy.copy(model)
+    alone.preset = replace(model.preset, fitting=replace(model.preset.fitting, pseudo=0.))
+    taught = model.predict(scene)
+    assert (alone.fit(scene, split.train).predict(scene) != taught).mean() > .02
+    assert (model.fit(scene, split.train).predict(scene)[split.train] == scene.labels[split.train]).mean() >= .9
+
+
+def test_a_class_that_no_landmark_has_is_mapped(scene, split, model):
+    "Its shots alone stand for it"
+    head, likeness, texts = model.head, model.likeness, model.class_texts
+    yx = torch.from_numpy(np.argwhere(split.train))
+    phi, y = likeness(model._read(scene).pixels(yx)), torch.from_numpy(np.searchsorted(list(scene.classes), scene.labels[split.train]))
+    with torch.no_grad(): label = head([likeness.describe(likeness.landmarks)], texts).argmax(1)
+    others = likeness.describe(likeness.landmarks)[label != 0]
+    trial = copy.deepcopy(head)
+    solve_head(phi, trial, texts, y)
+    self_train(phi, y, others, trial, texts)
+    with torch.no_grad(): assert (trial([phi], texts).argmax(1)[y == 0] == 0).all()
+    self_train(phi, y, others[:0], trial, texts)                             # no landmark at all: the shots
+    with torch.no_grad(): assert (trial([phi], texts).argmax(1) == y).float().mean() > .9
 
 
 def test_likeness_reads_no_label(scene, split, model):
