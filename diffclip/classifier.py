@@ -243,7 +243,7 @@ def _align(self:DiffCLIP, scene, yx, y, cfg, texts, progress):
     losses += fit_head(phi, self.head, texts, y, cfg, progress)
     if cfg.pseudo:
         with torch.no_grad(): vectors = texts() if isinstance(texts, torch.nn.Module) else texts
-        self_train(phi, y, self.likeness.describe(self.likeness.landmarks), self.head, vectors, cfg.pseudo, self._trust())
+        self_train(phi, y, self.likeness.describe(self.likeness.landmarks), self.head, vectors, cfg.pseudo, self._trust(), max(0., 2 * self.shots * len(self.classes) / len(y) - 1))
     return losses
 
 @patch

@@ -894,20 +894,23 @@ def self_train(
     texts:Tensor,      # (C, E) unit vectors
     total:float=2.,    # shots that the believed pixels of a class count for, in the mean over the classes
     weight:float=0.,   # exponent of the shares by which the classes count, 0…1
-    parts=(.2, .4, .6, .8), # of each class's pixels that are believed, round by round
+    overall:float=0.,  # 0: a part of each class's pixels is believed; 1: of all pixels; or between
+    parts=(.2, .4, .6, .8), # that are believed, round by round
 ):
     "Solve the head with the shots and those pixels it is most certain of, more of them each round"
     y = y.to(features.device)
     for part in parts:
         with torch.no_grad(): p = head([unlabelled], texts).softmax(1)
-        at, share = _most_certain(p, part), p.mean(0)**weight
+        at, share = _most_certain(p, part, overall), p.mean(0)**weight
         share = share / share.mean()
         each = [(torch.full_like(i, c), (total * share[c] / max(len(i), 1)).expand(len(i))) for c, i in enumerate(at)]
         pseudo, counts = map(torch.cat, zip(*each))
         solve_head(torch.cat([features, unlabelled[torch.cat(at)]]), head, texts, torch.cat([y, pseudo]), weights=torch.cat([torch.ones_like(features[:, 0]), counts]))
 
-def _most_certain(p, part):
-    "Which pixels of each class; at least one, if any pixel has the class"
+def _most_certain(p, part, overall=0.):
+    "Which pixels of each class: those whose rank by certainty, in the class and overall, is within the part"
     certainty, label = p.max(1)
+    rank = lambda x: (x.argsort(descending=True, stable=True).argsort() + .5) / max(len(x), 1)     # 0…1, the most certain first
+    everywhere = rank(certainty)
     each = [torch.nonzero(label == c)[:, 0] for c in range(p.shape[1])]
-    return [at[certainty[at].argsort(descending=True, stable=True)][:max(1, int(part * len(at)))] for at in each]
+    return [at[(1 - overall) * rank(certainty[at]) + overall * everywhere[at] <= part] for at in each]

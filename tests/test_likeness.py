@@ -115,10 +115,14 @@ def test_the_preset_that_was_saved_is_the_preset(model, tmp_path):
     assert DiffCLIP.load(tmp_path, "cpu").preset == PRESETS["tiny"]
 
 
-def test_shots_side_by_side_count_for_less(scene, model):
-    "In the class shares of the map, and without a word from the other labels"
-    worth = {s: model.fit(scene, few_shot_split(scene, 5, 0, s).train).shots for s in ("random", "disjoint")}
-    assert 1 <= worth["disjoint"] < worth["random"] <= 5
+def test_shots_side_by_side_count_for_less(scene, model, monkeypatch):
+    "In the class shares of the map, and how far classes are compared when landmarks teach; without a word from the other labels"
+    given = []
+    monkeypatch.setattr("diffclip.classifier.self_train", lambda *a: given.append(a[-2:]))
+    worth = [model.fit(scene, few_shot_split(scene, 5, 0, s).train).shots for s in ("disjoint", "random")]
+    assert 1 <= worth[0] < worth[1] <= 5
+    (trust, overall), (more, further) = given
+    assert 0 <= trust < more < 1 and 0 <= overall < further <= 1
 
 
 def test_texture_is_seen():
