@@ -134,6 +134,7 @@ def plot(r):
         for i, name in enumerate(VARIANTS):
             ax.bar(np.arange(len(r["rates"])) + .27 * (i - 1), [b[name][key] / b["paper, a window a pixel"][key] for b in r["rates"].values()], .25, label=name, color=PALETTE[i])
         ax.set(title=title, xticks=range(len(r["rates"])), xticklabels=list(r["rates"]), xlabel="bands", ylabel="times paper", yscale="log"); ax.grid(alpha=.3, axis="y")
+        ax.set_yticks(ticks := [t for t in (1, 2, 5, 10, 20, 50, 100) if t <= ax.get_ylim()[1]], ticks); ax.minorticks_off()
     fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=8)
     px = [g["pixels"] for g in r["growth"]]
     axs[2].plot(px, [g["seconds"] for g in r["growth"]], "o-", label="seconds"); axs[2].plot(px, [g["memory_MB"] for g in r["growth"]], "s--", label="memory, MB")
