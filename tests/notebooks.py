@@ -5,7 +5,7 @@
     python tests/notebooks.py --all              # execute every one
     python tests/notebooks.py --check            # execute none; list what is wrong, exit with 1 if anything is
 
-Executing writes the outputs, cleans the notebook with nbdev and stores a hash of its code cells with them: outputs that belong to other code are found out."""
+Executing writes the outputs, cleans the notebook with nbdev and stores a hash of its code cells, and of the measurements in benchmarks/results/ that they name, with them: outputs that belong to other code or to former measurements are found out."""
 import ast, hashlib, json, multiprocessing, os, re, statistics, sys, time
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
+RESULTS = ROOT / "benchmarks" / "results"
 REPOSITORY = "https://github.com/diffclip/diffclip"
 COLAB = "https://colab.research.google.com/github/diffclip/diffclip/blob/main/{}"
 
@@ -25,14 +26,22 @@ def prose(nb): return [source(c) for c in nb["cells"] if c["cell_type"] == "mark
 
 # ---------------------------------------------------------------- executed?
 
+def measurements(code):
+    "Files below benchmarks/results that the code names, by their own path or by that of a folder above them"
+    named = {RESULTS / name.strip("/.") for name in re.findall(r"\bbenchmarks/results\b([\w./-]*)", code)}
+    return sorted({f for p in named for f in ([p] if p.is_file() else p.rglob("*")) if f.is_file()})
+
+
 def code_hash(nb):
-    "Of all code cells in order, without the lines that only say how a page shows them (alternative text, folding): 16 hexadecimal digits"
-    code = (re.sub(r"^#\|(?!\s*eval).*\n?", "", source(c), flags=re.M).strip() for c in nb["cells"] if c["cell_type"] == "code")
-    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
+    "Of all code cells in order, without the lines that only say how a page shows them (alternative text, folding), and of the measurements they name: 16 hexadecimal digits"
+    code = "\0".join(re.sub(r"^#\|(?!\s*eval).*\n?", "", source(c), flags=re.M).strip() for c in nb["cells"] if c["cell_type"] == "code")
+    h = hashlib.sha256(code.encode())
+    for f in measurements(code): h.update(f.relative_to(RESULTS).as_posix().encode() + b"\0" + f.read_bytes().replace(b"\r\n", b"\n"))
+    return h.hexdigest()[:16]
 
 
 def stale(nb):
-    "Do the outputs belong to other code than is here, or is it not known?"
+    "Do the outputs belong to other code or measurements than are here, or is it not known?"
     return nb["metadata"].get("code_hash") != code_hash(nb)
 
 
@@ -135,7 +144,7 @@ def problems(path):
     nb = read(path)
     out = heading_problems(nb) + figure_problems(nb) + output_problems(nb) + link_problems(path)
     out += [f"cell {i}: {n} lines of code: split it where the idea changes" for i, c in enumerate(nb["cells"]) if c["cell_type"] == "code" and (n := len(source(c).splitlines())) > 40]
-    if stale(nb): out.append(f"the outputs are not of this code: python tests/notebooks.py {Path(path).name}")
+    if stale(nb): out.append(f"the outputs are of other code, or of other measurements: python tests/notebooks.py {Path(path).name}")
     folder = Path(path).parent.name
     if folder == NBS.name and Path(path).name[0].isdigit(): out += reading_problems(nb)
     if folder in ("tutorials", "howto") and COLAB.format(f"nbs/{folder}/{Path(path).name}") not in "\n".join(prose(nb)): out.append("no link to open it in Colab")

@@ -38,13 +38,13 @@ def add_text(nb, text): nb["cells"].append({"cell_type": "markdown", "metadata":
 
 def test_changed_code_with_old_outputs_is_found(page):
     def change(nb): code(nb, lambda c: "seed=0" in nbk.source(c))["source"] = "scene = synthetic_scene(seed=1)"
-    assert page(change) == [f"the outputs are not of this code: python tests/notebooks.py {PAGE.name}"]
+    assert page(change) == [f"the outputs are of other code, or of other measurements: python tests/notebooks.py {PAGE.name}"]
 
 
 def test_changed_order_and_removed_cells_are_found(page):
     def swap(nb): nb["cells"].append(nb["cells"].pop(nb["cells"].index(code(nb, lambda c: True))))
     def drop(nb): nb["cells"].remove(code(nb, lambda c: not nbk.has_figure(c)))
-    for change in (swap, drop): assert "not of this code" in page(change)[0]
+    for change in (swap, drop): assert "of other code" in page(change)[0]
 
 
 def test_changed_prose_and_alternative_text_keep_the_outputs_fresh(page):
@@ -52,6 +52,21 @@ def test_changed_prose_and_alternative_text_keep_the_outputs_fresh(page):
         c = code(nb, nbk.has_figure)
         c["source"] = re.sub(r"fig-alt: .*", "fig-alt: Another description of what there is to see", nbk.source(c))
     for change in (describe, lambda nb: add_text(nb, "One more sentence.")): assert page(change) == []
+
+
+def test_changed_measurements_make_the_outputs_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(nbk, "RESULTS", tmp_path)
+    (tmp_path / "tiles").mkdir()
+    scores, speed = tmp_path / "tiles" / "results.csv", tmp_path / "speed.json"
+    scores.write_text("oa\n50\n"); speed.write_text("1")
+    reads = lambda what: nbk.code_hash({"cells": [{"cell_type": "code", "source": f'read("../benchmarks/results{what}")'}]})
+    before = {what: reads(what) for what in ("", "/tiles", "/speed.json", "/none")}
+    changed = lambda: {what for what, h in before.items() if reads(what) != h}
+    assert changed() == set()
+    scores.write_text("oa\n51\n")
+    assert changed() == {"", "/tiles"}
+    scores.write_text("oa\n50\n"); speed.write_text("2")
+    assert changed() == {"", "/speed.json"}
 
 
 def test_nbdev_keeps_the_hash():
