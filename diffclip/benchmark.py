@@ -59,7 +59,7 @@ def simple_map(
 # %% ../nbs/07_benchmark.ipynb #8fedab3b
 _STAGE1 = {"diffclip": {}, "mae": {"timesteps": 1}, "diffusion": {"mask_ratio": 0.}}
 ABLATIONS = {   # what of stage 2 is changed
-    "no-averaging": dict(edge=1e-3), "box-averaging": dict(edge=1e3), "no-surroundings": dict(scales=()), "no-texture": dict(texture=False),
+    "no-averaging": dict(edge=1e-3), "box-averaging": dict(edge=1e3), "no-surroundings": dict(scales=()), "no-texture": dict(texture=""), "variance-texture": dict(texture="variance"),
     "no-likeness": dict(kernel=False), "no-line": dict(linear=False), "no-smoothing": dict(smooth=0), "no-shares": dict(shares=0.), "no-pseudo-labels": dict(pseudo=0.), "fine-tuned": dict(encoder_lr=1e-4),
 }
 METHODS = (*_STAGE1, "random", "no-mnf", "clip", "diffclip-paper", *ABLATIONS, *CLASSIFIERS, *(f"{k}+mean" for k in CLASSIFIERS))

@@ -457,7 +457,7 @@ class Fitting:
     context:int=0           # radius, pixels, over which a pixel's token is averaged with those like it; 0 = its own token alone
     context_steps:int=100   # of a text tower that learns, on averaged tokens
     scales:tuple=()         # σ, pixels: widths of the surroundings that stand beside averaged tokens
-    texture:bool=True       # the surroundings' spread beside their mean
+    texture:str="octaves"   # their spread beside the means: around finer means, or "variance": around the means themselves; "": none
     landmarks:int=500       # pixels of the scene whose likeness describes a pixel, and from which is learned without labels
     kernel:bool=True        # that likeness itself
     linear:bool=True        # averaged tokens and surroundings themselves beside the likeness
@@ -466,7 +466,10 @@ class Fitting:
     shares:float=0.         # K > 0: class shares of the map count with weight κ / (κ + K), κ the effective shots
     pseudo:float=0.         # shots that the most certain landmarks of a class count for; 0 = they teach nothing
 
-    def __post_init__(self): self.scales = tuple(self.scales)   # a list, as JSON has it, is the same
+    def __post_init__(self):
+        self.scales = tuple(self.scales)                                               # a list, as JSON has it, is the same
+        self.texture = {True: "variance", False: ""}.get(self.texture, self.texture)   # as models have it that were saved before there was a choice
+        if self.texture not in ("octaves", "variance", ""): raise InputError(f"texture {self.texture!r} is none of 'octaves', 'variance', ''")
 
 # %% ../nbs/03b_few_shot_fitting.ipynb #9abc7171
 def shot_tokens(
@@ -616,7 +619,7 @@ class SceneReader:
         self.encoder, self.windows, self.cfg, self.batch = encoder, windows, cfg, batch
         (H, W), C = windows.shape, sum(x.shape[1] for x in windows.rows.values())
         self.width = len(windows.rows) * getattr(getattr(encoder, "arch", None), "width", 1)          # M·D
-        self.small = 4 * H * W * (2 * self.width + C * len(cfg.scales) * (1 + cfg.texture)) <= keep
+        self.small = 4 * H * W * (2 * self.width + C * len(cfg.scales) * (1 + bool(cfg.texture))) <= keep
         self.guide = self.tau2 = self.table = self.averaged = None
 
     def tokens(self, y:Tensor, x:Tensor) -> Tensor: # (…) long: rows and columns → (…, M·D)
@@ -647,26 +650,36 @@ def fit_guide(
     d = torch.cat([(z[:, 1:] - z[:, :-1]).square().sum(-1).flatten(), (z[:, :, 1:] - z[:, :, :-1]).square().sum(-1).flatten()])
     return guide, max(float(reader.cfg.edge**2 * d.median()), 1e-12)
 
+# %% ../nbs/03c_likeness.ipynb #a8cebb37
+def _reach(sigma): return math.ceil(3 * sigma)
+
+def _blur(v, sigma): # (n, 1, h, w) without a margin of `_reach(sigma)`
+    p = _reach(sigma)
+    k = torch.exp(-.5 * (torch.arange(-p, p + 1, device=v.device) / sigma)**2)
+    k = (k / k.sum())[None, None]
+    with torch.backends.cudnn.flags(enabled=False):   # which may round to TF32: too coarse for a difference of squares
+        return F.conv2d(F.conv2d(v, k[..., None, :]), k[..., None])
+
 # %% ../nbs/03c_likeness.ipynb #561adb17
 def surroundings(
     windows:Windows,
     y:Tensor, x:Tensor,  # (h,), (w,) long: rows and columns, consecutive; those outside the scene stand for the nearest inside
     scales,              # σ, pixels
-    texture=True,        # the spread as well
+    texture="octaves",   # the spread as well: around the mean of σ/2, or around that of σ ("variance")? "" = no
 ) -> Tensor: # (h, w, bands of all modalities × scales, twice with `texture`)
-    "Gaussian means of the scaled bands around pixels; and the logarithms of their variances"
+    "Gaussian means of the scaled bands around pixels; and the logarithms of mean squared differences from finer means, or of variances"
     (H, W), r, means, spreads = windows.shape, windows.size // 2, [], []
     for sigma in scales:
-        p = math.ceil(3 * sigma)
-        k = torch.exp(-.5 * (torch.arange(-p, p + 1, device=windows.device) / sigma)**2)
-        k = (k / k.sum())[None, None]
+        q = _reach(sigma / 2) if texture == "octaves" else 0                                       # margin of the finer mean
+        p = _reach(sigma) + q
         at = [torch.arange(int(a[0]) - p, int(a[-1]) + p + 1, device=windows.device).clamp(0, n - 1) + r for a, n in ((y, H), (x, W))]
         for band in windows.rows.values():
             v = band[at[0][:, None] * windows.stride + at[1]].permute(2, 0, 1)[:, None]            # C, 1, h+2p, w+2p
-            with torch.backends.cudnn.flags(enabled=False):                                        # which may round to TF32: too coarse for a difference of squares
-                both = F.conv2d(F.conv2d(torch.cat([v, v.square()]) if texture else v, k[..., None, :]), k[..., None])[:, 0]
+            inner = v[..., q:v.shape[2] - q, q:v.shape[3] - q]
+            squares = [(inner - _blur(v, sigma / 2)).square()] if texture == "octaves" else [inner.square()] if texture else []
+            both = _blur(torch.cat([inner, *squares]), sigma)[:, 0]
             means.append(both[:len(v)])
-            if texture: spreads.append((both[len(v):] - means[-1].square()).clamp(min=1e-4).log())
+            if texture: spreads.append((both[len(v):] - (means[-1].square() if texture == "variance" else 0)).clamp(min=1e-4).log())
     return torch.cat(means + spreads).permute(1, 2, 0) if means else torch.zeros(len(y), len(x), 0, device=windows.device)
 
 # %% ../nbs/03c_likeness.ipynb #57a8ee23

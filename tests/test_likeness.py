@@ -1,5 +1,6 @@
 "Stage 2 by likeness: what is kept between calls must never show in a result"
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from diffclip import PRESETS, DiffCLIP, InputError, few_shot_split
 from diffclip.data import Scene
-from diffclip.text_alignment import SceneReader, predict_tiles, self_train, solve_head, surroundings
+from diffclip.text_alignment import Fitting, SceneReader, predict_tiles, self_train, solve_head, surroundings
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,21 @@ def test_likeness_reads_no_label(scene, split, model):
 def test_the_preset_that_was_saved_is_the_preset(model, tmp_path):
     model.save(tmp_path)
     assert DiffCLIP.load(tmp_path, "cpu").preset == PRESETS["tiny"]
+
+
+def test_a_model_saved_before_texture_had_kinds_stays_what_it_was(scene, split, model, tmp_path):
+    variance = DiffCLIP(scene.classes, replace(PRESETS["tiny"], fitting=replace(PRESETS["tiny"].fitting, texture="variance")), device="cpu").pretrain(scene, steps=20).fit(scene, split.train)
+    variance.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["preset"]["fitting"]["texture"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    expected = variance.predict_proba(scene)
+    assert (DiffCLIP.load(tmp_path, "cpu").predict_proba(scene) == expected).all()
+    assert not np.allclose(model.predict_proba(scene), expected)
+
+
+def test_an_unknown_texture_is_refused():
+    with pytest.raises(InputError, match="'octaves', 'variance'"): Fitting(texture="stripes")
 
 
 def test_shots_side_by_side_count_for_less(scene, model, monkeypatch):
