@@ -676,10 +676,10 @@ def surroundings(
         for band in windows.rows.values():
             v = band[at[0][:, None] * windows.stride + at[1]].permute(2, 0, 1)[:, None]            # C, 1, h+2p, w+2p
             inner = v[..., q:v.shape[2] - q, q:v.shape[3] - q]
-            squares = [(inner - _blur(v, sigma / 2)).square()] if texture == "octaves" else [inner.square()] if texture else []
-            both = _blur(torch.cat([inner, *squares]), sigma)[:, 0]
+            detail = inner - _blur(v, sigma / 2) if texture == "octaves" else inner
+            both = _blur(torch.cat([inner, detail.square()]) if texture else inner, sigma)[:, 0]
             means.append(both[:len(v)])
-            if texture: spreads.append((both[len(v):] - (means[-1].square() if texture == "variance" else 0)).clamp(min=1e-4).log())
+            if texture: spreads.append((both[len(v):] - (0 if texture == "octaves" else means[-1].square())).clamp(min=1e-4).log())
     return torch.cat(means + spreads).permute(1, 2, 0) if means else torch.zeros(len(y), len(x), 0, device=windows.device)
 
 # %% ../nbs/03c_likeness.ipynb #57a8ee23

@@ -27,9 +27,10 @@ def prose(nb): return [source(c) for c in nb["cells"] if c["cell_type"] == "mark
 # ---------------------------------------------------------------- executed?
 
 def measurements(code):
-    "Files below benchmarks/results that the code names, by their own path or by that of a folder above them"
+    "Scores and times below benchmarks/results that the code names, by their own path or by that of a folder above them; not the models, pictures and quick trials that lie beside them where they were made"
     named = {RESULTS / name.strip("/.") for name in re.findall(r"\bbenchmarks/results\b([\w./-]*)", code)}
-    return sorted({f for p in named for f in ([p] if p.is_file() else p.rglob("*")) if f.is_file()})
+    found = {f for p in named for f in ([p] if p.is_file() else p.rglob("*")) if f.suffix in (".csv", ".json")}
+    return sorted(f for f in found if not any(part.startswith(("stage1", "speed_quick")) for part in f.relative_to(RESULTS).parts))
 
 
 def code_hash(nb):
