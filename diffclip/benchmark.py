@@ -251,7 +251,7 @@ def table(self:Results,
         part = Results(self.select(scene=scene, strategy=strategy))
         head, rows = _panel(part, metric, (lambda c: f"<b>{c}</b>") if web else (lambda c: f"**{c}**"))
         n = sorted({len(part.select(method=m, shots=k)) for m in part.of("method") for k in part.of("shots")} - {0})
-        title = f"{scene}, {strategy} split, {metric.upper()} in %; {'–'.join(map(str, dict.fromkeys((n[0], n[-1]))))} draws, {min(r['n_test'] for r in part.rows):,} to {max(r['n_test'] for r in part.rows):,} test pixels"
+        title = f"{scene}, {strategy} split, {metric.upper()} in %; {'–'.join(map(str, dict.fromkeys((n[0], n[-1]))))} draws, {' to '.join(f'{k:,}' for k in dict.fromkeys(f(r['n_test'] for r in part.rows) for f in (min, max)))} test pixels"
         if web: out.append(f"<table><caption>{html.escape(title)}</caption>" + "".join("<tr>" + "".join(f"<{t}>{c}</{t}>" for c in r) + "</tr>" for r, t in [(head, "th"), *((r, "td") for r in rows)]) + "</table>")
         else: out.append("\n".join([f"**{title}**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|", *("| " + " | ".join(r) + " |" for r in rows), ""]))
     return "\n".join(out)

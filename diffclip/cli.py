@@ -347,6 +347,7 @@ def benchmark_command(
     methods: Annotated[str, typer.Option(help=", ".join(METHODS))] = "diffclip,clip,svm,rf,logistic",
     shots: Annotated[str, typer.Option(help="Labelled pixels per class.")] = "2,4,8,16,40",
     seeds: Annotated[int, typer.Option(help="Draws of the shots.", min=1)] = 10,
+    first_seed: Annotated[int, typer.Option(help="Number of the first draw: choose settings on other draws than those you report.", min=0)] = 0,
     strategy: Annotated[str, typer.Option(help="random, disjoint, or both: random,disjoint.")] = "random",
     preset: Annotated[str, typer.Option(help="default, paper or tiny.")] = "default",
     text: Annotated[str, typer.Option(help="As for train.")] = "scratch",
@@ -362,7 +363,7 @@ def benchmark_command(
         if name in loaded: raise InputError(f"two scenes are named {name}: a scene file gives its own name to its scores, so rename one")
         loaded[name] = scene
     say = lambda line: Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
-    results = benchmark(loaded, _listed(methods, "--methods"), _listed(shots, "--shots", True), range(seeds), _listed(strategy, "--strategy"), out, preset, text, device, stage1_runs, steps, paper_steps, say)
+    results = benchmark(loaded, _listed(methods, "--methods"), _listed(shots, "--shots", True), range(first_seed, first_seed + seeds), _listed(strategy, "--strategy"), out, preset, text, device, stage1_runs, steps, paper_steps, say)
     results.save(out)
     (out/"machine.json").write_text(json.dumps(machine() | {"seconds": round(time.perf_counter() - start)}, indent=1) + "\n", encoding="utf-8")
     print(results)
