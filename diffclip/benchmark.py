@@ -232,6 +232,8 @@ class Results:
 # %% ../nbs/07_benchmark.ipynb #1132d488
 def _mean_std(scores): return f"{np.mean(list(scores.values())):.1f} ± {np.std(list(scores.values())):.1f}" if scores else ""
 
+def _span(numbers, to): return to.join(f"{k:,}" for k in dict.fromkeys((min(numbers), max(numbers))))
+
 def _panel(part, metric, mark):
     "Header and rows of one scene and strategy; the best of each column is marked"
     shots, cells = sorted(part.of("shots")), {}
@@ -250,8 +252,8 @@ def table(self:Results,
     for scene, strategy in dict.fromkeys((r["scene"], r["strategy"]) for r in self.rows):
         part = Results(self.select(scene=scene, strategy=strategy))
         head, rows = _panel(part, metric, (lambda c: f"<b>{c}</b>") if web else (lambda c: f"**{c}**"))
-        n = sorted({len(part.select(method=m, shots=k)) for m in part.of("method") for k in part.of("shots")} - {0})
-        title = f"{scene}, {strategy} split, {metric.upper()} in %; {'–'.join(map(str, dict.fromkeys((n[0], n[-1]))))} draws, {' to '.join(f'{k:,}' for k in dict.fromkeys(f(r['n_test'] for r in part.rows) for f in (min, max)))} test pixels"
+        n = {len(part.select(method=m, shots=k)) for m in part.of("method") for k in part.of("shots")} - {0}
+        title = f"{scene}, {strategy} split, {metric.upper()} in %; {_span(n, '–')} draws, {_span({r['n_test'] for r in part.rows}, ' to ')} test pixels"
         if web: out.append(f"<table><caption>{html.escape(title)}</caption>" + "".join("<tr>" + "".join(f"<{t}>{c}</{t}>" for c in r) + "</tr>" for r, t in [(head, "th"), *((r, "td") for r in rows)]) + "</table>")
         else: out.append("\n".join([f"**{title}**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|", *("| " + " | ".join(r) + " |" for r in rows), ""]))
     return "\n".join(out)
