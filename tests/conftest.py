@@ -6,15 +6,25 @@ import pytest
 
 from diffclip.data import synthetic_scene, write_map, write_raster
 
-DATA = Path(os.environ.get("DIFFCLIP_DATA") or Path(__file__).resolve().parent.parent.parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("DIFFCLIP_DATA")
+    or Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+)
 
 
 def write_scene(scene, folder):
     "A scene as an analyst has it: a raster per modality, labels, classes.csv"
     for k, m in scene.modalities.items():
-        write_raster(folder / f"{k}.tif", np.where(scene.valid, m, -9999).astype(np.float32), scene, nodata=-9999)
+        write_raster(
+            folder / f"{k}.tif",
+            np.where(scene.valid, m, -9999).astype(np.float32),
+            scene,
+            nodata=-9999,
+        )
     write_map(folder / "labels.tif", scene.labels, scene)
-    (folder / "classes.csv").write_text("code,name\n" + "".join(f"{c},{n}\n" for c, n in scene.classes.items()))
+    (folder / "classes.csv").write_text(
+        "code,name\n" + "".join(f"{c},{n}\n" for c, n in scene.classes.items())
+    )
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +42,8 @@ def files(scene, tmp_path):
 def tile():
     "The real tile 433D"
     folder = DATA / "terramind" / "433D_629L_3_1"
-    if not folder.exists(): pytest.skip(f"no real data: set DIFFCLIP_DATA to a folder with {folder.relative_to(DATA)}")
+    if not folder.exists():
+        pytest.skip(
+            f"no real data: set DIFFCLIP_DATA to a folder with {folder.relative_to(DATA)}"
+        )
     return folder

@@ -1,4 +1,5 @@
 "The faults of the published code that have an observable consequence must be absent"
+
 import copy
 from dataclasses import replace
 
@@ -12,47 +13,81 @@ from diffclip.encoder import Architecture
 from diffclip.mask_diffusion import MaskDiffusion, Pretraining, random_mask
 from diffclip.text_alignment import alignment_loss
 
-SMALL = Architecture(window=7, width=16, depth=1, heads=1, hidden=16, decoder_width=16, decoder_depth=1, decoder_heads=1)
+SMALL = Architecture(
+    window=7,
+    width=16,
+    depth=1,
+    heads=1,
+    hidden=16,
+    decoder_width=16,
+    decoder_depth=1,
+    decoder_heads=1,
+)
 
 
-def weights(module): return {k: v.clone() for k, v in module.state_dict().items()}
-def same(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+def weights(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def quick(**kw):
     p = PRESETS["tiny"]
-    return replace(p, architecture=SMALL, pretraining=replace(p.pretraining, steps=4, batch=16), fitting=replace(p.fitting, steps=8, batch=16), **kw)
+    return replace(
+        p,
+        architecture=SMALL,
+        pretraining=replace(p.pretraining, steps=4, batch=16),
+        fitting=replace(p.fitting, steps=8, batch=16),
+        **kw,
+    )
 
 
 @pytest.fixture(scope="module")
-def split(scene): return few_shot_split(scene, 2, 0)
+def split(scene):
+    return few_shot_split(scene, 2, 0)
 
 
 @pytest.fixture(scope="module")
-def fitted(scene, split): return DiffCLIP(scene.classes, quick(), device="cpu").pretrain(scene).fit(scene, split.train)
+def fitted(scene, split):
+    return (
+        DiffCLIP(scene.classes, quick(), device="cpu")
+        .pretrain(scene)
+        .fit(scene, split.train)
+    )
 
 
 def test_pretraining_does_not_read_labels(scene):
     labelled = DiffCLIP(scene.classes, quick(), device="cpu").pretrain(scene)
-    bare = DiffCLIP(scene.classes, quick(), device="cpu").pretrain(Scene(scene.modalities, valid=scene.valid))
+    bare = DiffCLIP(scene.classes, quick(), device="cpu").pretrain(
+        Scene(scene.modalities, valid=scene.valid)
+    )
     assert same(weights(labelled.stage1), weights(bare.stage1))
 
 
 def test_pretraining_samples_the_whole_valid_scene(scene):
     "Also where nothing is labelled, and nowhere else"
     from diffclip.mask_diffusion import pixel_batches
+
     pixels = torch.from_numpy(np.argwhere(scene.valid))
-    batches, seen = pixel_batches(pixels, 64, torch.Generator().manual_seed(0)), np.zeros(scene.shape, bool)
-    for _ in range(-(-len(pixels) // 64)): seen[tuple(next(batches).T.numpy())] = True
+    batches, seen = (
+        pixel_batches(pixels, 64, torch.Generator().manual_seed(0)),
+        np.zeros(scene.shape, bool),
+    )
+    for _ in range(-(-len(pixels) // 64)):
+        seen[tuple(next(batches).T.numpy())] = True
     assert (seen == scene.valid).all()
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 5])
-@pytest.mark.parametrize("ratio", [.3, .7, .9])
+@pytest.mark.parametrize("ratio", [0.3, 0.7, 0.9])
 def test_mask_marks_exactly_the_hidden_tokens_in_every_modality(modalities, ratio):
     torch.manual_seed(0)
     x = {f"m{i}": torch.randn(2, i + 1, 7, 7) for i in range(modalities)}
-    model = MaskDiffusion({m: v.shape[1] for m, v in x.items()}, replace(SMALL, stem_norm="none")).eval()
+    model = MaskDiffusion(
+        {m: v.shape[1] for m, v in x.items()}, replace(SMALL, stem_norm="none")
+    ).eval()
     kept = {}
     encode = model.encoder.encode
     model.encoder.encode = lambda tokens, t: kept.update(tokens) or encode(tokens, t)
@@ -62,9 +97,12 @@ def test_mask_marks_exactly_the_hidden_tokens_in_every_modality(modalities, rati
     for m in x:
         for b in range(2):
             visible = {tuple(v.tolist()) for v in kept[m][b]}
-            assert [tuple(v.tolist()) not in visible for v in everything[m][b]] == masks[m][b].tolist()
+            assert [
+                tuple(v.tolist()) not in visible for v in everything[m][b]
+            ] == masks[m][b].tolist()
         assert masks[m].sum(1).tolist() == [49 - int(49 * (1 - ratio))] * 2
-    if modalities > 1: assert not torch.equal(masks["m0"], masks["m1"])
+    if modalities > 1:
+        assert not torch.equal(masks["m0"], masks["m1"])
 
 
 def test_masks_differ_between_samples():
@@ -77,8 +115,13 @@ def test_labels_outside_the_shots_change_nothing(scene, split, fitted):
     rest = ~split.train & (scene.labels > 0)
     other.labels[rest] = np.random.default_rng(1).permutation(other.labels[rest])
     other.labels[~split.train & (scene.labels == 0)] = 3
-    again = DiffCLIP(scene.classes, quick(), device="cpu").pretrain(other).fit(other, split.train)
-    for part in ("stage1", "encoder", "head"): assert same(weights(getattr(fitted, part)), weights(getattr(again, part)))
+    again = (
+        DiffCLIP(scene.classes, quick(), device="cpu")
+        .pretrain(other)
+        .fit(other, split.train)
+    )
+    for part in ("stage1", "encoder", "head"):
+        assert same(weights(getattr(fitted, part)), weights(getattr(again, part)))
     assert torch.equal(fitted.class_texts, again.class_texts)
 
 
@@ -93,21 +136,37 @@ def test_a_label_inside_the_shots_does_matter(scene, split, fitted):
 @pytest.mark.parametrize("readout", ["class", "pixel"])
 def test_prediction_is_free_of_chance_and_of_the_batch_size(scene, split, readout):
     p = quick()
-    model = DiffCLIP(scene.classes, replace(p, fitting=replace(p.fitting, readout=readout, block=1 if readout == "class" else 5)), device="cpu")
+    model = DiffCLIP(
+        scene.classes,
+        replace(
+            p,
+            fitting=replace(
+                p.fitting, readout=readout, block=1 if readout == "class" else 5
+            ),
+        ),
+        device="cpu",
+    )
     model.pretrain(scene).fit(scene, split.train)
+
     def proba(batch):
-        model.kept = None   # or the scene would not be read again
+        model.kept = None  # or the scene would not be read again
         return model.predict_proba(scene, batch=batch)
+
     one = proba(256)
-    torch.manual_seed(99); np.random.seed(99)
+    torch.manual_seed(99)
+    np.random.seed(99)
     assert (proba(256) == one).all()
-    for batch in (1 if readout == "pixel" else 50, 77, 5000): np.testing.assert_allclose(proba(batch), one, atol=1e-5)
+    for batch in (1 if readout == "pixel" else 50, 77, 5000):
+        np.testing.assert_allclose(proba(batch), one, atol=1e-5)
 
 
 def test_prediction_does_not_touch_the_callers_random_numbers(scene, split):
-    torch.manual_seed(5); expected = torch.rand(3)
     torch.manual_seed(5)
-    DiffCLIP(scene.classes, quick(), device="cpu").pretrain(scene).fit(scene, split.train).predict(scene)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    DiffCLIP(scene.classes, quick(), device="cpu").pretrain(scene).fit(
+        scene, split.train
+    ).predict(scene)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -122,23 +181,52 @@ def test_two_images_of_a_class_are_not_negatives():
 def test_order_of_the_shots_and_of_classes_does_not_leak(scene, split, fitted):
     "Class codes are names, not numbers: renumbered classes give the renumbered map"
     table = {c: 10 * c + 3 for c in scene.classes}
-    other = Scene(scene.modalities, np.vectorize(lambda c: table.get(c, 0))(scene.labels), {table[c]: n for c, n in scene.classes.items()}, scene.valid)
-    again = DiffCLIP(other.classes, quick(), device="cpu").pretrain(other).fit(other, split.train)
-    assert (again.predict(other)[scene.valid] == np.vectorize(table.get)(fitted.predict(scene)[scene.valid])).all()
+    other = Scene(
+        scene.modalities,
+        np.vectorize(lambda c: table.get(c, 0))(scene.labels),
+        {table[c]: n for c, n in scene.classes.items()},
+        scene.valid,
+    )
+    again = (
+        DiffCLIP(other.classes, quick(), device="cpu")
+        .pretrain(other)
+        .fit(other, split.train)
+    )
+    assert (
+        again.predict(other)[scene.valid]
+        == np.vectorize(table.get)(fitted.predict(scene)[scene.valid])
+    ).all()
 
 
 def test_any_number_of_modalities(scene, split):
     for names in (["hsi"], ["lidar"], ["hsi", "lidar", "more"]):
-        mods = {n: scene.modalities.get(n, scene.modalities["lidar"][:1] ** 2) for n in names}
+        mods = {
+            n: scene.modalities.get(n, scene.modalities["lidar"][:1] ** 2)
+            for n in names
+        }
         s = Scene(mods, scene.labels, scene.classes, scene.valid)
-        assert DiffCLIP(s.classes, quick(), device="cpu").pretrain(s).fit(s, split.train).predict(s).shape == s.shape
+        assert (
+            DiffCLIP(s.classes, quick(), device="cpu")
+            .pretrain(s)
+            .fit(s, split.train)
+            .predict(s)
+            .shape
+            == s.shape
+        )
 
 
 def test_paper_preset_runs_through(scene, split):
     p = PRESETS["paper"]
     p = replace(p, fitting=replace(p.fitting, steps=2))
-    model = DiffCLIP(scene.classes, p, device="cpu").pretrain(scene, steps=2).fit(scene, split.train)
-    assert model.encoder.blocks[0].attn.heads == 8 and model.preset.fitting.readout == "class"
+    model = (
+        DiffCLIP(scene.classes, p, device="cpu")
+        .pretrain(scene, steps=2)
+        .fit(scene, split.train)
+    )
+    assert (
+        model.encoder.blocks[0].attn.heads == 8
+        and model.preset.fitting.readout == "class"
+    )
     small = Scene({k: m[:, :12, :12] for k, m in scene.modalities.items()})
     assert set(np.unique(model.predict(small))) <= set(scene.classes)
 
@@ -147,20 +235,57 @@ def test_paper_parameter_counts():
     model = MaskDiffusion({"hsi": 144, "lidar": 1}, Architecture())
     n = lambda m: sum(p.numel() for p in m.parameters())
     e, d = model.encoder, model.decoders
-    counted = {"blocks": n(e.blocks), "norm": n(e.norm), "stems": [n(s.reduce) for s in e.stems.values()], "embed": [n(s.embed) for s in e.stems.values()],
-               "time": [n(t) for t in e.timestep.values()], "class tokens": [t.numel() for t in e.class_token.values()], "mask tokens": [x.mask_token.numel() for x in d.values()],
-               "decoders": [[n(x.embed), n(x.blocks), n(x.norm), n(x.project), n(x.pixels), n(x.expand)] for x in d.values()]}
+    counted = {
+        "blocks": n(e.blocks),
+        "norm": n(e.norm),
+        "stems": [n(s.reduce) for s in e.stems.values()],
+        "embed": [n(s.embed) for s in e.stems.values()],
+        "time": [n(t) for t in e.timestep.values()],
+        "class tokens": [t.numel() for t in e.class_token.values()],
+        "mask tokens": [x.mask_token.numel() for x in d.values()],
+        "decoders": [
+            [n(x.embed), n(x.blocks), n(x.norm), n(x.project), n(x.pixels), n(x.expand)]
+            for x in d.values()
+        ],
+    }
     shared = [16_512, 397_440, 256, 16_512, 16_512]
-    assert counted == {"blocks": 529_920, "norm": 256, "stems": [35_584, 17_280], "embed": [16_512] * 2, "time": [49_408] * 2, "class tokens": [128] * 2,
-                       "mask tokens": [128] * 2, "decoders": [[*shared, 18_576], [*shared, 129]]}
+    assert counted == {
+        "blocks": 529_920,
+        "norm": 256,
+        "stems": [35_584, 17_280],
+        "embed": [16_512] * 2,
+        "time": [49_408] * 2,
+        "class tokens": [128] * 2,
+        "mask tokens": [128] * 2,
+        "decoders": [[*shared, 18_576], [*shared, 129]],
+    }
 
 
 def test_paper_schedule():
     p = PRESETS["paper"]
-    assert (p.pretraining.epochs, p.pretraining.batch, p.pretraining.lr, p.pretraining.weight_decay, p.pretraining.schedule) == (400, 128, 1e-4, 1e-4, "restarts")
-    assert (p.pretraining.mask_ratio, p.pretraining.hidden_weight, p.scaling) == (.7, .1, "minmax")
-    assert (p.fitting.steps, p.fitting.batch, p.fitting.lr, p.fitting.encoder_lr, p.fitting.weight_decay, p.fitting.schedule) == (150, 128, 1e-4, 1e-4, 1e-5, "steps")
-    assert p.fitting.scale == pytest.approx(1 / .7) and isinstance(p.pretraining, Pretraining)
+    assert (
+        p.pretraining.epochs,
+        p.pretraining.batch,
+        p.pretraining.lr,
+        p.pretraining.weight_decay,
+        p.pretraining.schedule,
+    ) == (400, 128, 1e-4, 1e-4, "restarts")
+    assert (p.pretraining.mask_ratio, p.pretraining.hidden_weight, p.scaling) == (
+        0.7,
+        0.1,
+        "minmax",
+    )
+    assert (
+        p.fitting.steps,
+        p.fitting.batch,
+        p.fitting.lr,
+        p.fitting.encoder_lr,
+        p.fitting.weight_decay,
+        p.fitting.schedule,
+    ) == (150, 128, 1e-4, 1e-4, 1e-5, "steps")
+    assert p.fitting.scale == pytest.approx(1 / 0.7) and isinstance(
+        p.pretraining, Pretraining
+    )
 
 
 def test_windows_are_views_of_one_table(scene):
