@@ -1,4 +1,6 @@
-# make demo — the main job on the built-in scene;  make test — every check;  make docs — the site (needs Quarto)
+# make demo — the main job on the built-in scene
+# make test — every check
+# make docs — the site (needs Quarto)
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -32,25 +34,30 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint clean-checks notebooks pytest
 
+# notebooks and scripts are formatted; diffclip/ is exported from them
 lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-# exported modules, cleaned notebooks, README.md, links and the sidebar are what the notebooks say
+# modules, README.md, links, the sidebar and the map of the rooms are what the notebooks say
 clean-checks: $(VENV)/.installed-dev
-	$(BIN)/python tests/check_repository.py
+	$(BIN)/python tools/check_repository.py
 
-# every notebook runs, top to bottom, two at a time with one thread each: on models this small a second thread finds no work, a second process does
+# every notebook runs, top to bottom, two at a time with one thread each: models this
+# small keep no second thread busy, but a second process
 notebooks: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_test --n_workers $(WORKERS) --timing
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-# executes the notebooks whose code has changed, cleans them, and writes what is made from them
+# before a commit: formats and exports the notebooks, executes those whose code has
+# changed, cleans them, and writes what is made from them
 outputs: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
 	$(BIN)/nbdev_export
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/notebooks.py
-	$(BIN)/python tests/check_repository.py --write
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/notebooks.py
+	$(BIN)/python tools/check_repository.py --write
 
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/gpu_check.py

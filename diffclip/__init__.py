@@ -1,10 +1,46 @@
+"""Few-shot, language-driven classification of multimodal remote sensing images."""
+
 __version__ = "0.1.0"
 
-from .core import InputError
-from .data import Modality, Scene, Split, few_shot_split, read_scene, synthetic_scene, write_map
-from .classifier import DiffCLIP, PRESETS, Preset
-from .evaluation import Report, evaluate, plot_map
-from . import open_vocabulary as _open_vocabulary
+import warnings as _warnings
 
-__all__ = ["DiffCLIP", "InputError", "Modality", "PRESETS", "Preset", "Report", "Scene", "Split", "evaluate", "few_shot_split", "plot_map",
-           "read_scene", "synthetic_scene", "write_map"]
+with _warnings.catch_warnings():  # the libraries below add filters of their own
+    from diffclip import open_vocabulary as _open_vocabulary  # adds methods to DiffCLIP
+    from diffclip.classifier import DiffCLIP
+    from diffclip.core import InputError
+    from diffclip.data import (
+        Modality,
+        Scene,
+        Split,
+        few_shot_split,
+        load_dataset,
+        open_raster,
+        read_classes,
+        read_raster,
+        read_scene,
+        synthetic_scene,
+        write_map,
+    )
+    from diffclip.evaluation import Report, evaluate, plot_map
+    from diffclip.presets import PRESETS, Preset
+
+__all__ = [
+    "PRESETS",
+    "DiffCLIP",
+    "InputError",
+    "Modality",
+    "Preset",
+    "Report",
+    "Scene",
+    "Split",
+    "evaluate",
+    "few_shot_split",
+    "load_dataset",
+    "open_raster",
+    "plot_map",
+    "read_classes",
+    "read_raster",
+    "read_scene",
+    "synthetic_scene",
+    "write_map",
+]

@@ -8,13 +8,15 @@ __all__ = ['Stem', 'sincos_position', 'TimestepEmbedding', 'Attention', 'Block',
 
 # %% ../nbs/encoder/01_encoder.ipynb #3e2a574b
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
-from dataclasses import dataclass
-from fastcore.basics import patch
-from torch import Tensor
-from torch import nn
-from typing import Mapping
+from torch import Tensor, nn
+
+from .core import InputError
 
 # %% ../nbs/encoder/01_encoder.ipynb #a9a6ca8a
 class Stem(nn.Module):
@@ -25,48 +27,53 @@ class Stem(nn.Module):
         bands: int,  # C
         width: int = 128,  # D
         hidden: int = 128,  # channels between
-        norm="batch",  # "batch" as published, or "none"
+        norm: str = "batch",  # "batch" as published, or "none"
     ):
         super().__init__()
+        self.norm = norm
         layers = []
-        for c in (bands, hidden):
-            layers += (
-                [nn.Linear(c, hidden)]
-                + [nn.BatchNorm1d(hidden)] * (norm == "batch")
-                + [nn.ReLU()]
-            )
-        self.norm, self.reduce, self.embed = (
-            norm,
-            nn.Sequential(*layers),
-            nn.Linear(hidden, width),
-        )
+        for channels in (bands, hidden):
+            layers.append(nn.Linear(channels, hidden))
+            if norm == "batch":
+                layers.append(nn.BatchNorm1d(hidden))
+            layers.append(nn.ReLU())
+        self.reduce = nn.Sequential(*layers)
+        self.embed = nn.Linear(hidden, width)
         nn.init.xavier_uniform_(self.embed.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.embed(self.reduce(x.flatten(0, 1))).unflatten(
-            0, x.shape[:2]
-        )  # B, n, D
+        rows = x.flatten(0, 1)  # B·n, C
+        tokens = self.embed(self.reduce(rows))
+        return tokens.unflatten(0, x.shape[:2])  # B, n, D
 
-# %% ../nbs/encoder/01_encoder.ipynb #eb2b9abb
+# %% ../nbs/encoder/01_encoder.ipynb #8cd8f7ff
 def sincos_position(
     w: int,  # window side; tokens in row-major order
     width: int,  # D, divisible by 4
 ) -> Tensor:  # (w², D)
-    "Fixed 2-D sine–cosine position embedding (as in MAE, He et al. 2022)"
+    """Fixed 2-D sine–cosine position embedding (as in MAE, He et al. 2022).
+
+    Raises `ValueError` for a width that is not divisible by 4."""
     if width % 4:
         raise ValueError(f"width {width} is not divisible by 4")
-    omega = 10_000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    y, x = torch.meshgrid(torch.arange(w), torch.arange(w), indexing="ij")
-    parts = [
-        f(a.flatten()[:, None] * omega) for a in (x, y) for f in (torch.sin, torch.cos)
-    ]
+    count = width // 4
+    omega = 10_000 ** -(torch.arange(count, dtype=torch.float64) / count)
+    rows, columns = torch.meshgrid(torch.arange(w), torch.arange(w), indexing="ij")
+    parts = []
+    for place in (columns, rows):
+        angle = place.flatten()[:, None] * omega  # w², D/4
+        parts += [angle.sin(), angle.cos()]
     return torch.cat(parts, 1).float()
 
 # %% ../nbs/encoder/01_encoder.ipynb #7aae97e5
 class TimestepEmbedding(nn.Module):
     "A diffusion timestep (B,) to a vector (B, D)"
 
-    def __init__(self, width: int, frequencies: int = 256):
+    def __init__(
+        self,
+        width: int,  # D
+        frequencies: int = 256,  # sines and cosines together
+    ):
         super().__init__()
         self.frequencies = frequencies
         self.mlp = nn.Sequential(
@@ -75,9 +82,8 @@ class TimestepEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         half = self.frequencies // 2
-        omega = torch.exp(
-            -math.log(10_000) * torch.arange(half, device=t.device) / half
-        )
+        steps = torch.arange(half, device=t.device)
+        omega = torch.exp(-math.log(10_000) * steps / half)
         angle = t[:, None].float() * omega
         return self.mlp(torch.cat([angle.cos(), angle.sin()], 1))
 
@@ -85,71 +91,112 @@ class TimestepEmbedding(nn.Module):
 class Attention(nn.Module):
     "Multi-head self-attention over the tokens of one window (B, N, D)"
 
-    def __init__(self, width: int, heads: int):
+    def __init__(
+        self,
+        width: int,  # D
+        heads: int,  # must divide D; raises `ValueError` otherwise
+    ):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {heads} heads")
-        self.heads, self.qkv, self.proj = (
-            heads,
-            nn.Linear(width, 3 * width),
-            nn.Linear(width, width),
-        )
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         B, N, D = x.shape
-        q, k, v = (
-            self.qkv(x)
-            .view(B, N, 3, self.heads, D // self.heads)
-            .permute(2, 0, 3, 1, 4)
-        )  # each B, heads, N, d
-        return self.proj(
-            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, D)
-        )
+        qkv = self.qkv(x).view(B, N, 3, self.heads, D // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each B, heads, N, d
+        out = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(out.transpose(1, 2).reshape(B, N, D))
 
-
+# %% ../nbs/encoder/01_encoder.ipynb #e7488910
 class Block(nn.Module):
     "Pre-norm transformer block"
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 2.0):
+    def __init__(
+        self,
+        width: int,  # D
+        heads: int,
+        mlp_ratio: float = 2.0,  # width of the MLP's hidden layer, in D
+    ):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(width, eps=1e-6), Attention(width, heads)
+        hidden = int(width * mlp_ratio)
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.ModuleDict(
-            {
-                "fc1": nn.Linear(width, int(width * mlp_ratio)),
-                "fc2": nn.Linear(int(width * mlp_ratio), width),
-            }
+            {"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)}
         )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+        hidden = F.gelu(self.mlp["fc1"](self.norm2(x)))
+        return x + self.mlp["fc2"](hidden)
 
-# %% ../nbs/encoder/01_encoder.ipynb #c56e7b0f
-@dataclass
+# %% ../nbs/encoder/01_encoder.ipynb #1b8c8fb6
+def _check_sizes(sizes):
+    "Raise `InputError` for an `Architecture` that cannot be built"
+    for name in (
+        "window",
+        "width",
+        "heads",
+        "hidden",
+        "decoder_width",
+        "decoder_heads",
+    ):
+        if getattr(sizes, name) < 1:
+            raise InputError(f"{name} is {getattr(sizes, name)}: use 1 or more")
+    if min(sizes.depth, sizes.decoder_depth) < 0:
+        raise InputError("depth and decoder_depth count blocks: use 0 or more")
+    if sizes.width * sizes.mlp_ratio < 1 or sizes.decoder_width * sizes.mlp_ratio < 1:
+        raise InputError(f"mlp_ratio is {sizes.mlp_ratio}: use 1 or more")
+    if sizes.window % 2 == 0:
+        raise InputError(
+            f"window is {sizes.window}: use an odd number, "
+            "so that a window has a pixel in its centre"
+        )
+    for width, heads in (
+        (sizes.width, sizes.heads),
+        (sizes.decoder_width, sizes.decoder_heads),
+    ):
+        if width % 4 or width % heads:
+            raise InputError(
+                f"width {width} must be divisible by 4 and by its {heads} heads"
+            )
+    if sizes.stem_norm not in ("batch", "none"):
+        raise InputError(f"stem_norm is {sizes.stem_norm!r}: use 'batch' or 'none'")
+
+# %% ../nbs/encoder/01_encoder.ipynb #7c7b5986
+@dataclass(frozen=True)
 class Architecture:
-    "Sizes of the encoder and its decoders; the defaults are the paper's"
+    "Sizes of the encoder and its decoders. Raises `InputError` for impossible ones"
 
     window: int = 11  # w, odd
-    width: int = 128  # D
+    width: int = 128  # D, divisible by 4 and by `heads`
     depth: int = 4  # shared blocks
     heads: int = 8
-    mlp_ratio: float = 2.0
-    hidden: int = 128  # channels inside a stem, and of a decoder's last image
-    stem_norm: str = "batch"  # "batch" or "none"
-    decoder_width: int = 128
+    mlp_ratio: float = 2.0  # width of an MLP's hidden layer, in D
+    hidden: int = 128  # channels in a stem, and of a decoder's last image
+    stem_norm: Literal["batch", "none"] = "batch"
+    decoder_width: int = 128  # divisible by 4 and by `decoder_heads`
     decoder_depth: int = 3
     decoder_heads: int = 8
 
+    def __post_init__(self):
+        _check_sizes(self)
 
-def init_weights(m: nn.Module):
-    "Xavier-uniform weights and zero biases for linear layers, as published"
-    if isinstance(m, nn.Linear):
-        nn.init.xavier_uniform_(m.weight)
-        if m.bias is not None:
-            nn.init.zeros_(m.bias)
+# %% ../nbs/encoder/01_encoder.ipynb #c56e7b0f
+def init_weights(
+    module: nn.Module,  # changed where it is a linear layer
+):
+    "Xavier-uniform weights and zero biases, as `nn.Module.apply` takes it"
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
-# %% ../nbs/encoder/01_encoder.ipynb #32b20921
+# %% ../nbs/encoder/01_encoder.ipynb #272be1ff
 def take_tokens(
     x: Tensor,  # (B, N, D)
     keep: Tensor,  # (B, n): places of the tokens to take
@@ -157,7 +204,7 @@ def take_tokens(
     "The tokens at `keep`"
     return x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
 
-# %% ../nbs/encoder/01_encoder.ipynb #272be1ff
+# %% ../nbs/encoder/01_encoder.ipynb #60375390
 class Encoder(nn.Module):
     "The modality-shared encoder"
 
@@ -167,62 +214,73 @@ class Encoder(nn.Module):
         arch: Architecture = Architecture(),
     ):
         super().__init__()
-        self.bands, self.arch, D = dict(bands), arch, arch.width
-        self.stems = nn.ModuleDict(
-            {m: Stem(c, D, arch.hidden, arch.stem_norm) for m, c in self.bands.items()}
-        )
-        self.timestep = nn.ModuleDict({m: TimestepEmbedding(D) for m in self.bands})
+        self.bands = dict(bands)
+        self.arch = arch
+        width = arch.width
+        self.stems = nn.ModuleDict()
+        for m, channels in self.bands.items():
+            self.stems[m] = Stem(channels, width, arch.hidden, norm=arch.stem_norm)
+        self.timestep = nn.ModuleDict({m: TimestepEmbedding(width) for m in self.bands})
         self.class_token = nn.ParameterDict(
-            {m: nn.Parameter(0.02 * torch.randn(1, 1, D)) for m in self.bands}
+            {m: nn.Parameter(0.02 * torch.randn(1, 1, width)) for m in self.bands}
         )
-        self.register_buffer(
-            "position", sincos_position(arch.window, D), persistent=False
-        )
+        position = sincos_position(arch.window, width)
+        self.register_buffer("position", position, persistent=False)  # N, D
         self.blocks = nn.ModuleList(
-            Block(D, arch.heads, arch.mlp_ratio) for _ in range(arch.depth)
+            Block(width, arch.heads, arch.mlp_ratio) for _ in range(arch.depth)
         )
-        self.norm = nn.LayerNorm(D, eps=1e-6)
-        for part in (self.timestep, self.blocks):
-            part.apply(init_weights)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.timestep.apply(init_weights)
+        self.blocks.apply(init_weights)
+
+    def forward(
+        self,
+        windows: Mapping,  # modality → (B, C, w, w)
+        t: Tensor | None = None,  # (B,) timesteps; None = 0, clean windows
+        keep: Mapping | None = None,  # modality → (B, n): visible places; None = all
+    ) -> dict:  # modality → (B, 1+n, D), the class token first
+        "Encode the visible tokens of windows"
+        visible = self.embed(windows, keep)
+        return self.encode(visible, t)
+
+    def embed(
+        self,
+        windows: Mapping,  # modality → (B, C, w, w)
+        keep: Mapping | None = None,  # modality → (B, n): visible places; None = all
+    ) -> dict:  # modality → (B, n, D)
+        "Visible tokens with their positions"
+        tokens = {}
+        for m, stem in self.stems.items():
+            pixels = windows[m].flatten(2).mT  # B, N, C
+            if keep is None:
+                tokens[m] = stem(pixels) + self.position
+            elif stem.norm == "batch":  # its statistics need the hidden pixels too
+                tokens[m] = take_tokens(stem(pixels) + self.position, keep[m])
+            else:
+                seen = take_tokens(pixels, keep[m])
+                tokens[m] = stem(seen) + self.position[keep[m]]
+        return tokens
 
     def encode(
         self,
-        tokens: Mapping,  # modality → (B, n, D), the visible ones
-        t: Tensor,  # (B,) timesteps
+        visible: Mapping,  # modality → (B, n, D), from `embed`
+        t: Tensor | None = None,  # (B,) timesteps; None = 0, clean windows
     ) -> dict:  # modality → (B, 1+n, D), the class token first
-        "Run visible tokens and class tokens through the shared blocks"
-        x = [
-            torch.cat([self.class_token[m] + self.timestep[m](t)[:, None], v], 1)
-            for m, v in tokens.items()
-        ]
-        x = torch.cat(x)  # M·B, 1+n, D
+        "Add class token and timestep, then run the shared blocks"
+        sequences = [self.add_class_token(m, x, t) for m, x in visible.items()]
+        x = torch.cat(sequences)  # M·B, 1+n, D
         for block in self.blocks:
             x = block(x)
-        return dict(zip(tokens, self.norm(x).chunk(len(tokens))))
+        return dict(zip(visible, self.norm(x).chunk(len(sequences))))
 
-    def forward(self, windows: Mapping, t: Tensor = None) -> dict:
-        "Encode whole windows; clean ones (t = 0) unless told otherwise"
-        tokens = self.embed(windows)
-        B = len(next(iter(tokens.values())))
-        return self.encode(
-            tokens, torch.zeros(B, device=self.position.device) if t is None else t
-        )
-
-# %% ../nbs/encoder/01_encoder.ipynb #60375390
-@patch
-def embed(
-    self: Encoder,
-    windows: Mapping,  # modality → (B, C, w, w)
-    keep: Mapping = None,  # modality → (B, n): places of the visible tokens; None = all
-) -> dict:  # modality → (B, n, D)
-    "Tokens with their positions. What is hidden is not computed, unless BatchNorm needs it for its statistics"
-    out = {}
-    for m, stem in self.stems.items():
-        x = windows[m].flatten(2).mT  # B, N, C
-        if keep is None:
-            out[m] = stem(x) + self.position
-        elif stem.norm == "batch":
-            out[m] = take_tokens(stem(x) + self.position, keep[m])
-        else:
-            out[m] = stem(take_tokens(x, keep[m])) + self.position[keep[m]]
-    return out
+    def add_class_token(
+        self,
+        modality: str,
+        tokens: Tensor,  # (B, n, D)
+        t: Tensor | None = None,  # (B,) timesteps; None = 0, clean windows
+    ) -> Tensor:  # (B, 1+n, D)
+        "Put the class token, which knows the timestep, before the tokens"
+        if t is None:
+            t = torch.zeros(len(tokens), device=tokens.device)
+        first = self.class_token[modality] + self.timestep[modality](t)[:, None]
+        return torch.cat([first, tokens], 1)

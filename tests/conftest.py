@@ -44,6 +44,7 @@ def tile():
     folder = DATA / "terramind" / "433D_629L_3_1"
     if not folder.exists():
         pytest.skip(
-            f"no real data: set DIFFCLIP_DATA to a folder with {folder.relative_to(DATA)}"
+            "no real data: set DIFFCLIP_DATA to a folder with "
+            f"{folder.relative_to(DATA)}"
         )
     return folder

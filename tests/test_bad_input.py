@@ -1,4 +1,4 @@
-"Bad input: one message that names the thing and the mend, exit status 2, and nothing half-written"
+"Bad input: one message that names thing and mend, exit status 2, nothing half-written"
 
 import sys
 from pathlib import Path
@@ -173,7 +173,7 @@ TRAIN = {
     "empty classes": (class_file(""), [], ["at least 2 classes"]),
     "one class": (class_file("1,water\n"), [], ["at least 2 classes"]),
     "classes not text": (
-        lambda d: (d / "classes.csv").write_bytes(b"\xff\xfe1\x00"),
+        lambda d: (d / "classes.csv").write_bytes(b"\xff\xfe1\x00,"),
         [],
         ["classes.csv", "UTF-8"],
     ),

@@ -1,19 +1,28 @@
-"Malformed files and arguments: each gives one message that names the file and the mend, and leaves what was there as it was"
+"""Malformed files and arguments: each gives one message that names the file and the
+mend, and leaves what was there as it was"""
 
-import hashlib, io, os, pickle, zipfile
+import hashlib
+import io
+import os
+import pickle
+import zipfile
 
-import h5py, numpy as np, pytest, rasterio, scipy.io
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
 from spectral.io import envi
 
+from diffclip.core import InputError
 from diffclip.data import (
-    InputError,
     Scene,
+    load_dataset,
     open_raster,
     read_raster,
     read_scene,
     write_raster,
 )
-from diffclip.datasets import load_dataset
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::rasterio.errors.NotGeoreferencedWarning"
@@ -88,10 +97,14 @@ def yaml(text, name="scene.yaml"):
     return prepare
 
 
-load_yaml = lambda d: read_scene(d / "scene.yaml")
+def load_yaml(d):
+    return read_scene(d / "scene.yaml")
+
+
 A = "modalities: {a: a.tif}\n"
 
-# name: (prepare(folder), call(folder), what the message must hold: the file or argument at fault, and the mend)
+# name: (prepare(folder), call(folder), what the message must hold: the file or
+# argument at fault, and the mend)
 CASES = {
     # files of any kind
     "missing": (lambda d: None, raster("no.tif"), "no.tif", "no such file"),
@@ -117,7 +130,7 @@ CASES = {
         lambda d: [(d / "x").mkdir(), (d / "x/y.txt").write_text("z")],
         raster("x"),
         "/x",
-        "is the file whole",
+        "there is no raster in it",
     ),
     "text as tif": (
         lambda d: (d / "a.tif").write_text("hello"),
@@ -179,7 +192,7 @@ CASES = {
         lambda d: tif(d / "a.tif"),
         raster("a.tif[red]"),
         "a.tif",
-        "write it as [1,2,5:9]",
+        "write numbers, as [1,2,5:9]",
     ),
     "complex tif": (
         lambda d: complex_tif(d / "a.tif"),
@@ -203,7 +216,10 @@ CASES = {
     ),
     "vrt of a missing file": (
         lambda d: (d / "a.vrt").write_text(
-            '<VRTDataset rasterXSize="5" rasterYSize="5"><VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">gone.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>'
+            '<VRTDataset rasterXSize="5" rasterYSize="5">'
+            '<VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+            '<SourceFilename relativeToVRT="1">gone.tif</SourceFilename>'
+            "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
         ),
         raster("a.vrt"),
         "a.vrt",
@@ -211,7 +227,8 @@ CASES = {
     ),
     "larger than memory": (
         lambda d: (d / "a.vrt").write_text(
-            '<VRTDataset rasterXSize="2000000" rasterYSize="2000000"><VRTRasterBand dataType="Float32" band="1"/></VRTDataset>'
+            '<VRTDataset rasterXSize="2000000" rasterYSize="2000000">'
+            '<VRTRasterBand dataType="Float32" band="1"/></VRTDataset>'
         ),
         raster("a.vrt"),
         "a.vrt",
@@ -713,11 +730,11 @@ CASES = {
         "terramind/x",
         "433D_629L_3_1",
     ),
-    "mrnet absent": (
+    "a scene that is no longer offered": (
         lambda d: None,
         lambda d: load_dataset("mrnet", d),
-        "train",
-        "given out on registration",
+        "mrnet",
+        "houston2013",
     ),
     "root is a file": (
         lambda d: (d / "root").touch(),

@@ -170,11 +170,12 @@ def test_evaluate_scores_the_same_pixels(done):
     assert all(a[k] == b[k] for k in ("oa", "aa", "kappa", "n_test"))
 
 
-@pytest.mark.parametrize("where", ["c.DiffCLIP.fit", "cli.plot_map"])
+@pytest.mark.parametrize("where", ["c.DiffCLIP.fit", "runs.plot_map"])
 def test_resume_after_an_interruption(where, done, scene):
-    "Killed after stage 1, or on the last steps: --resume keeps stage 1 and ends with the same bytes"
+    "Killed after stage 1, or on the last steps: --resume ends with the same bytes"
     script = (
         "import sys; import diffclip.classifier as c, diffclip.cli as cli\n"
+        "import diffclip.runs as runs\n"
         "def stop(*a, **k): raise KeyboardInterrupt\n"
         f"{where} = stop\nsys.argv = ['diffclip', *sys.argv[1:]]\ncli.main()"
     )
@@ -186,9 +187,8 @@ def test_resume_after_an_interruption(where, done, scene):
         ).returncode
         != 0
     )
-    assert (done / f".{out}.part/model.safetensors").exists() and not (
-        done / out
-    ).exists()
+    assert (done / f".{out}.part/stage1.safetensors").exists()
+    assert not (done / out).exists()
     for other, say in (
         (["--seed", "1"], "other options"),
         (["--steps", "6"], "other options"),
@@ -310,14 +310,14 @@ def test_real_tile(tile, tmp_path):
 
 def test_a_second_run_keeps_what_else_lies_in_its_folder(tmp_path):
     "A map of another scene, say, that the user has put beside the model"
-    from diffclip.cli import _finish
+    from diffclip.runs import finish_folder
 
     out, part = tmp_path / "run", tmp_path / ".run.part"
     for folder, text in ((out, "old"), (part, "new")):
         folder.mkdir()
         (folder / "config.json").write_text(text)
     (out / "other.tif").write_text("mine")
-    _finish(part, out)
+    finish_folder(part, out)
     assert {p.name: p.read_text() for p in out.iterdir()} == {
         "config.json": "new",
         "other.tif": "mine",

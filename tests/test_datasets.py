@@ -1,13 +1,37 @@
-"Benchmarks by name, with only the download replaced; downloads against a server on this machine"
+"""Benchmarks by name, with only the download replaced
 
-import hashlib, http.server, importlib, os, socket, threading, zipfile
+Downloads are tested against a server on this machine.
+"""
+
+import hashlib
+import http.server
+import importlib
+import os
+import socket
+import sys
+import threading
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np, pytest, rasterio, scipy.io
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
 
-from diffclip import datasets
-from diffclip.data import InputError, Scene, few_shot_split, write_raster
-from diffclip.datasets import DATASETS, load_dataset, read_mrnet
+from diffclip.core import InputError
+from diffclip.data import datasets
+from diffclip.data.datasets import (
+    DATASETS,
+    LULC,
+    TERRAMIND_SHA256,
+    datasets_table,
+    load_dataset,
+)
+from diffclip.data.rasters import write_raster
+from diffclip.data.scene import Scene
+from diffclip.data.scene_files import read_scene
+from diffclip.data.splits import few_shot_split, official_split
 
 DATA = Path(
     os.environ.get("DIFFCLIP_DATA")
@@ -54,10 +78,8 @@ def test_trento_at_full_size(tmp_path, without_download):
         ("allgrd", "mask_test", stripes(166, 600, 6)),
     ):
         scipy.io.savemat(home / f"{file}.mat", {key: a})
-    for f in (
-        "Italy_lidar.mat",
-        "allgrd.mat",
-    ):  # the real files, where they are at hand
+    # the real files, where they are at hand
+    for f in ("Italy_lidar.mat", "allgrd.mat"):
         if (DATA / "trento" / f).exists():
             (home / f).write_bytes((DATA / "trento" / f).read_bytes())
     without_download("trento", tmp_path)
@@ -84,17 +106,18 @@ def test_trento_at_full_size(tmp_path, without_download):
 
 
 def roi(path, start, counts):
-    "ENVI's text export: for each class its points, numbered from 1, column and row counted from 1; returns the label map"
-    truth, lines, at = (
-        np.zeros((349, 1905), int),
-        [
-            "; ENVI Output of ROIs (4.8)",
-            f"; Number of ROIs: {len(counts)}",
-            "; File Dimension: 1905 x 349",
-            "",
-        ],
-        start,
-    )
+    """ENVI's text export: for each class its points; returns the label map
+
+    Points are numbered from 1; column and row are counted from 1.
+    """
+    truth = np.zeros((349, 1905), int)
+    lines = [
+        "; ENVI Output of ROIs (4.8)",
+        f"; Number of ROIs: {len(counts)}",
+        "; File Dimension: 1905 x 349",
+        "",
+    ]
+    at = start
     for c, n in enumerate(counts, 1):
         for i in range(n):
             y, x = divmod(at, 1905)
@@ -186,9 +209,8 @@ def test_muufl_at_full_size(tmp_path, without_download):
     )
     np.testing.assert_array_equal(s.labels, np.where(truth < 0, 0, truth))
     assert s.classes[10] == "yellow curb" and not (s.labels[:20]).any()
-    path = f"{home}/muufl_gulfport_campus_1_hsi_220_label.mat"  # and our own reader, on the file as it is
-    from diffclip.data import read_scene
-
+    # and our own reader, on the file as it is
+    path = f"{home}/muufl_gulfport_campus_1_hsi_220_label.mat"
     own = read_scene(
         {"hsi": f"{path}:hsi.Data", "lidar": f"{path}:hsi.Lidar[0].z"},
         f"{path}:hsi.sceneLabels.labels",
@@ -247,8 +269,6 @@ def test_scenes_prepared_for_dcmnet(tmp_path, without_download, name, stem, band
 
 
 def test_labels_outside_the_split_are_not_lost_and_points_in_both_train(recwarn):
-    from diffclip.data import official_split
-
     train, test = np.zeros((4, 5), int), np.zeros((4, 5), int)
     train[0], test[0, :2], test[1] = 1, 1, 2
     labels, split = official_split(train, test)
@@ -265,7 +285,7 @@ def test_labels_outside_the_split_are_not_lost_and_points_in_both_train(recwarn)
 
 @pytest.fixture
 def server(tmp_path):
-    "Files served on 127.0.0.1: (folder to put them in, address, list of requested paths)"
+    "Files served on 127.0.0.1: (their folder, address, list of requested paths)"
     home, seen = tmp_path / "www", []
     home.mkdir()
 
@@ -314,15 +334,15 @@ def tile(server, monkeypatch):
         for s in ("S2L2A", "S1RTC", "DEM", "LULC")
     }
     monkeypatch.setattr(datasets, "TERRAMIND_URL", url)
-    monkeypatch.setitem(datasets.TERRAMIND_SHA256, "made_here", sums)
-    monkeypatch.setitem(
-        DATASETS, "terramind/made_here", DATASETS["terramind/433D_629L_3_1"]
-    )
+    monkeypatch.setitem(TERRAMIND_SHA256, "made_here", sums)
+    known = DATASETS["terramind/433D_629L_3_1"]
+    name = "terramind/made_here"
+    monkeypatch.setitem(DATASETS, name, replace(known, name=name))
     return home, seen
 
 
 def load_tile(root):
-    return datasets._load_tile("made_here", root)
+    return load_dataset("terramind/made_here", root)
 
 
 def test_tile_is_downloaded_once(tile, tmp_path):
@@ -389,21 +409,12 @@ def test_no_network(tile, tmp_path, monkeypatch):
     fails(lambda: load_tile(tmp_path / "cache"), "Check the network")
 
 
-@pytest.mark.parametrize("where", ["terramind", "trento"])
-def test_read_only_cache(tmp_path, monkeypatch, where):
+@pytest.mark.parametrize("name", ["terramind/433D_629L_3_1", "trento"])
+def test_read_only_cache(tmp_path, monkeypatch, name):
     (tmp_path / "cache").mkdir()
-    monkeypatch.setattr(
-        os, "access", lambda *a, **k: False
-    )  # root may write anywhere, so a mode would not do
-    fails(
-        lambda: (
-            load_dataset("trento", tmp_path / "cache")
-            if where == "trento"
-            else datasets._load_tile("433D_629L_3_1", tmp_path / "cache")
-        ),
-        "read-only",
-        "--root",
-    )
+    # root may write anywhere, so a mode would not do
+    monkeypatch.setattr(os, "access", lambda *a, **k: False)
+    fails(lambda: load_dataset(name, tmp_path / "cache"), "read-only", "--root")
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -416,7 +427,11 @@ def zipped(path, members):
 
 @pytest.fixture
 def archive(server, monkeypatch):
-    "Trento's archive on the server: rs-fusion-datasets downloads, checks and unpacks it as ever, from another address and with other sums"
+    """Trento's archive on the server
+
+    rs-fusion-datasets downloads, checks and unpacks it as ever, from another address
+    and with other sums.
+    """
     home, url, seen = server
     real = module("trento").zip_download_and_extract
 
@@ -518,90 +533,52 @@ def test_archive_without_network(archive, tmp_path):
 
 
 def test_without_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "rs_fusion_datasets", None)
+    monkeypatch.setitem(sys.modules, "rs_fusion_datasets", None)
     fails(lambda: load_dataset("trento", tmp_path), "pip install 'diffclip[datasets]'")
 
 
-# ---------------------------------------------------------------- MRNet
+# ---------------------------------------------------------------- real tiles
 
 
-@pytest.fixture
-def mrnet(tmp_path):
-    home = tmp_path / "MRNet-v1.0"
-    for part in ("train", "valid"):
-        for plane in ("axial", "coronal", "sagittal"):
-            (home / part / plane).mkdir(parents=True)
-            for i in range(2):
-                np.save(
-                    home / part / plane / f"{i:04}.npy",
-                    np.full((20 + i, 256, 256), i, np.uint8),
-                )
-        for task in ("abnormal", "acl", "meniscus"):
-            (home / f"{part}-{task}.csv").write_text("0000,1\n0001,0\n")
-    return home
+PIXELS = {  # tile → class → pixels
+    "433D_629L_3_1": {1: 3127, 2: 10396, 4: 21213, 5: 11742, 9: 3608},
+    "282D_485L_3_3": {1: 25991, 2: 18690, 6: 3316, 9: 2179},
+    "637U_59R_1_3": {2: 1209, 4: 44382, 5: 797, 9: 3788},
+    "38D_378R_2_3": {4: 21643, 9: 28533},
+    "609U_541L_3_0": {7: 224 * 224},
+}
 
 
-def test_mrnet(mrnet, tmp_path):
-    exams = load_dataset("mrnet", tmp_path)
-    assert [e.labels for e in exams["valid"]] == [
-        dict.fromkeys(("abnormal", "acl", "meniscus"), v) for v in (True, False)
-    ]
-    assert (
-        exams["train"][1].planes["coronal"].shape == (21, 256, 256)
-        and len(read_mrnet(mrnet, "train")) == 2
-    )
-
-
-def spoil(mrnet, kind):
-    if kind == "plane missing":
-        (mrnet / "train/axial/0001.npy").unlink()
-    if kind == "csv missing":
-        (mrnet / "train-acl.csv").unlink()
-    if kind == "csv of words":
-        (mrnet / "train-acl.csv").write_text("0000,yes\n")
-    if kind == "other exams":
-        (mrnet / "train-acl.csv").write_text("0000,1\n0007,0\n")
-    if kind == "pickled volume":
-        np.save(
-            mrnet / "train/axial/0000.npy", np.array([{}], object), allow_pickle=True
-        )
-    if kind == "flat volume":
-        np.save(mrnet / "train/axial/0000.npy", np.zeros((256, 256)))
-
-
-@pytest.mark.parametrize(
-    "kind, word",
-    [
-        ("plane missing", "0001.npy"),
-        ("csv missing", "train-acl.csv"),
-        ("csv of words", "line 1"),
-        ("other exams", "same exams"),
-        ("pickled volume", "0000.npy"),
-        ("flat volume", "slices"),
-    ],
-)
-def test_mrnet_spoilt(mrnet, kind, word):
-    spoil(mrnet, kind)
-    with pytest.raises((InputError, FileNotFoundError), match=word):
-        [e.planes for e in read_mrnet(mrnet)]
-
-
-@pytest.mark.parametrize("tile", ["433D_629L_3_1", "282D_485L_3_3"])
+@pytest.mark.parametrize("tile", PIXELS)
 def test_real_tiles_have_the_listed_checksums(tmp_path, tile, monkeypatch):
     if not (DATA / "terramind" / tile).is_dir():
-        pytest.skip(f"no real data in {DATA}")
+        pytest.skip(f"no tile {tile} in {DATA}")
     for f in (DATA / "terramind" / tile).glob("*.tif"):
         (tmp_path / "terramind" / f.stem).mkdir(parents=True)
         (tmp_path / "terramind" / f.stem / f"{tile}.tif").write_bytes(f.read_bytes())
-    monkeypatch.setattr(
-        datasets, "TERRAMIND_URL", "http://127.0.0.1:9/"
-    )  # nothing may be fetched
+    # nothing may be fetched
+    monkeypatch.setattr(datasets, "TERRAMIND_URL", "http://127.0.0.1:9/")
     s = load_dataset(f"terramind/{tile}", tmp_path)
-    assert len(s.classes) == {"433D_629L_3_1": 5, "282D_485L_3_3": 4}[tile]
-    assert (
-        int((s.labels > 0).sum())
-        == {
-            "433D_629L_3_1": 10396 + 3127 + 21213 + 11742 + 3608,
-            "282D_485L_3_3": 25991 + 18690 + 3316 + 2179,
-        }[tile]
-    )
+    assert {c: int((s.labels == c).sum()) for c in s.classes} == PIXELS[tile]
+    assert s.classes == {c: LULC[c] for c in PIXELS[tile]}
+
+
+def test_a_tile_of_one_class_is_a_scene(tile, tmp_path):
+    home, _ = tile
+    place = Scene({"m": np.zeros((224, 224))})
+    snow = np.full((224, 224), 7, np.uint8)
+    write_raster(home / "LULC/made_here.tif", snow, place)
+    digest = hashlib.sha256((home / "LULC/made_here.tif").read_bytes()).hexdigest()
+    TERRAMIND_SHA256["made_here"]["LULC"] = digest
+    assert load_tile(tmp_path / "cache").classes == {7: "snow or ice"}
+
+
+def test_every_data_set_is_listed_with_all_that_is_known():
+    assert set(TERRAMIND_SHA256) == set(PIXELS)
+    for sums in TERRAMIND_SHA256.values():
+        assert list(sums) == ["S2L2A", "S1RTC", "DEM", "LULC"]
+        assert all(len(digest) == 64 for digest in sums.values())
+    for name, d in DATASETS.items():
+        assert name == d.name and f"`{name}`" in datasets_table()
+        assert d.shape and d.modalities and d.classes and d.licence and d.citation
+        assert bool(d.fetcher) == bool(d.place) == ("/" not in name)

@@ -1,4 +1,4 @@
-"What words do to a model: order, permutation, new words, new classes, other towers; descriptions in files; `diffclip query`"
+"What words do to a model: order, new words, other towers, descriptions, `query`"
 
 import copy
 import json
@@ -13,17 +13,16 @@ from test_bad_input import cli  # noqa: F401
 from test_text import SIZES, clip, folder_as_on_the_hub, own_cache  # noqa: F401
 
 from diffclip import (
+    PRESETS,
     DiffCLIP,
     InputError,
-    PRESETS,
     few_shot_split,
     read_scene,
     synthetic_scene,
 )
-from diffclip.benchmark import benchmark
-from diffclip.data import read_classes, read_descriptions
-from diffclip.datasets import DATASETS
+from diffclip.data import DATASETS, read_classes, read_descriptions
 from diffclip.encoder import Architecture
+from diffclip.evaluation import Setting, benchmark
 from diffclip.text_alignment import builtin_descriptions, encode_texts
 
 SMALL = Architecture(
@@ -37,18 +36,15 @@ SMALL = Architecture(
     decoder_depth=1,
     decoder_heads=1,
 )
+TINY = PRESETS["tiny"]
+# probabilities are neither averaged over neighbours nor weighted with class shares
 QUICK = replace(
-    PRESETS["tiny"],
+    TINY,
     architecture=SMALL,
-    pretraining=replace(PRESETS["tiny"].pretraining, steps=4, batch=16),
-    fitting=replace(
-        PRESETS["tiny"].fitting,
-        steps=20,
-        context=3,
-        context_steps=40,
-        smooth=0,
-        shares=0.0,
-    ),
+    pretraining=replace(TINY.pretraining, steps=4, batch_size=16),
+    fitting=replace(TINY.fitting, steps=20),
+    describing=replace(TINY.describing, context=3),
+    transduction=replace(TINY.transduction, smooth=0, shares=0.0, tower_steps=40),
 )
 
 
@@ -71,42 +67,26 @@ def base(scene):
     return DiffCLIP(scene.classes, QUICK, device="cpu").pretrain(scene)
 
 
-def on(base, classes, text, **kw):
-    m = DiffCLIP(classes, base.preset, text, "cpu", **kw)
-    m.stage1, m.scaling = base.stage1, base.scaling
-    return m
-
-
-def plain(m):
-    "The same model, whose probabilities are neither averaged over neighbours nor weighted with the classes' shares of the map"
-    m = copy.copy(m)
-    m.preset = replace(
-        m.preset, fitting=replace(m.preset.fitting, shares=0.0, smooth=0)
-    )
-    return m
-
-
 @pytest.fixture(scope="module")
 def fitted(base, scene, split):
-    return on(base, scene.classes, letters).fit(scene, split.train)
+    return DiffCLIP.on(base, text=letters).fit(scene, split.train)
 
 
 @pytest.fixture(scope="module")
 def scratch(base, scene, split):
-    return on(base, scene.classes, "scratch").fit(scene, split.train)
+    return DiffCLIP.on(base, text="scratch").fit(scene, split.train)
 
 
 @pytest.fixture
-def tower(clip, tmp_path):
-    return (
-        f"local-dir:{folder_as_on_the_hub(tmp_path / 'clip', SIZES, clip.state_dict())}"  # noqa: F811
-    )
+def tower(clip, tmp_path):  # noqa: F811
+    folder = folder_as_on_the_hub(tmp_path / "clip", SIZES, clip.state_dict())
+    return f"local-dir:{folder}"
 
 
 @pytest.mark.parametrize("text", ["scratch", letters])
 def test_the_order_of_the_classes_does_not_matter(text, base, scene, split):
     maps = [
-        on(base, classes, text).fit(scene, split.train).predict(scene)
+        DiffCLIP.on(base, classes, text=text).fit(scene, split.train).predict(scene)
         for classes in (scene.classes, dict(reversed(scene.classes.items())))
     ]
     assert (maps[0] == maps[1])[
@@ -118,10 +98,12 @@ def test_permuted_names_are_other_vectors_and_zero_shot_another_answer(
     base, scene, split, fitted
 ):
     names = np.roll(list(scene.classes.values()), 3).tolist()
-    permuted = on(base, dict(zip(scene.classes, names)), letters)
-    assert (permuted.load_text() - fitted.load_text()).norm(dim=1).min() > 0.1
+    permuted = DiffCLIP.on(base, dict(zip(scene.classes, names)), text=letters)
+    assert (permuted.words.class_vectors() - fitted.words.class_vectors()).norm(
+        dim=1
+    ).min() > 0.1
     zero_shot = copy.deepcopy(fitted)
-    zero_shot.class_texts = permuted.load_text()
+    zero_shot.stage2.class_vectors = permuted.words.class_vectors()
     assert (zero_shot.predict(scene) != fitted.predict(scene)).mean() > 0.5
     assert all(
         (zero_shot.class_embeddings()[n] == fitted.class_embeddings()[m]).all()
@@ -130,7 +112,6 @@ def test_permuted_names_are_other_vectors_and_zero_shot_another_answer(
 
 
 def test_query_is_calibrated(fitted, scene):
-    fitted = plain(fitted)
     p, proba = fitted.query(scene, "lawn"), fitted.predict_proba(scene)
     assert p.dtype == np.float32 and np.isnan(p[~scene.valid]).all()
     np.testing.assert_allclose(
@@ -145,32 +126,41 @@ def test_query_is_calibrated(fitted, scene):
 
 def test_maps_of_a_word_do_not_depend_on_the_batch(fitted, scene):
     np.testing.assert_allclose(
-        fitted.query(scene, "brick", batch=37), fitted.query(scene, "brick"), atol=1e-5
+        fitted.query(scene, "brick", batch_size=37),
+        fitted.query(scene, "brick"),
+        atol=1e-5,
     )
 
 
 def test_add_refine_rename(base, scene, split):
     seven, new = {c: n for c, n in scene.classes.items() if c != 1}, split.train
-    m = on(base, seven, letters).fit(scene, new & (scene.labels != 1))
-    stage1, before = copy.deepcopy(m.stage1.state_dict()), plain(m).predict_proba(scene)
+    m = DiffCLIP.on(base, seven, text=letters).fit(scene, new & (scene.labels != 1))
+    stage1, before = (
+        copy.deepcopy(m.stage1.network.state_dict()),
+        m.predict_proba(scene),
+    )
     m.add_class(1, "water", "a wide river", color="#0000ff")
-    after = plain(m).predict_proba(scene)
+    after = m.predict_proba(scene)
     assert (
         after.shape[0] == 8
         and list(m.classes) == [*seven, 1]
         and m.colors[1] == "#0000ff"
-        and m.sentences[-1] == ["a wide river"]
+        and m.words.sentences[-1] == ["a wide river"]
     )
     v = scene.valid
     np.testing.assert_allclose(
         (after[:7] / after[:7].sum(0))[:, v], before[:, v], atol=1e-4
     )  # the old classes are to each other as before
-    right = lambda: (m.predict(scene) == scene.labels)[scene.labels > 0].mean()
+
+    def right():
+        known = scene.labels > 0
+        return (m.predict(scene) == scene.labels)[known].mean()
+
     by_name = right()
     m.refine(scene, new)
     assert right() > by_name
     assert all(
-        torch.equal(a, m.stage1.state_dict()[k]) for k, a in stage1.items()
+        torch.equal(a, m.stage1.network.state_dict()[k]) for k, a in stage1.items()
     )  # stage 1 is left alone
     vectors = m.class_embeddings()
     m.rename(1, "a river")
@@ -187,7 +177,7 @@ def test_add_refine_rename(base, scene, split):
 
 @pytest.mark.parametrize("text", ["callable", "tower", "array", "name → vector"])
 def test_a_benchmark_goes_on_with_any_text(text, tower, scene, tmp_path):
-    "Stage 1 is kept without its text encoder; the next method, and the next call, need it"
+    "Stage 1 is kept without a text encoder; the next method and the next call need it"
     vectors = np.random.default_rng(0).normal(size=(len(scene.classes), 8))
     text = {
         "callable": letters,
@@ -195,22 +185,19 @@ def test_a_benchmark_goes_on_with_any_text(text, tower, scene, tmp_path):
         "array": vectors,
         "name → vector": dict(zip(scene.classes.values(), vectors)),
     }[text]
-    run = lambda methods, text: benchmark(
-        {"s": scene},
-        methods,
-        [2],
-        range(1),
-        out=tmp_path / "out",
-        preset=QUICK,
-        text=text,
-        device="cpu",
-        progress=None,
-    )
+
+    def run(methods, text):
+        return benchmark(
+            {"s": scene},
+            methods=methods,
+            shots=[2],
+            seeds=range(1),
+            out=tmp_path / "out",
+            setting=Setting(QUICK, text=text, device="cpu"),
+        )
+
     run(["diffclip"], text)
-    assert {r["method"] for r in run(["diffclip", "no-line"], text).rows} == {
-        "diffclip",
-        "no-line",
-    }
+    assert run(["diffclip", "no-line"], text).of("method") == ["diffclip", "no-line"]
     with pytest.raises(InputError, match="another text"):
         run(["no-likeness"], words if callable(text) else vectors[::-1].copy())
 
@@ -239,9 +226,9 @@ def test_a_changed_model_is_saved_as_it_is(fitted, scene, tmp_path):
     )
     m.save(tmp_path / "run")
     again = DiffCLIP.load(tmp_path / "run", "cpu", letters)
-    assert (again.classes, again.sentences, again.colors) == (
+    assert (again.classes, again.words.sentences, again.colors) == (
         m.classes,
-        m.sentences,
+        m.words.sentences,
         m.colors,
     )
     assert (again.predict(scene) == m.predict(scene)).all() and (
@@ -259,7 +246,7 @@ def test_class_embeddings_are_text_for_another_model(
     np.savez(tmp_path / "v.npz", **vectors)
     for text in (vectors, str(tmp_path / "v.npz")):
         assert (
-            on(base, scene.classes, text).fit(scene, split.train).predict(scene)
+            DiffCLIP.on(base, text=text).fit(scene, split.train).predict(scene)
             == fitted.predict(scene)
         ).all()
 
@@ -272,7 +259,7 @@ def test_a_callable_is_known_by_its_vectors(fitted, scene, tmp_path):
         bare.query(scene, "brick")
     with pytest.raises(
         InputError,
-        match="fitted with the text encoder letters .* this one is words .*do not compare",
+        match="the text encoder letters .* this one is words .*do not compare",
     ):
         DiffCLIP.load(tmp_path / "run", "cpu", words)
     with pytest.raises(InputError, match="letters .*width 26.* this one is .*width 2"):
@@ -289,12 +276,17 @@ def test_a_callable_is_known_by_its_vectors(fitted, scene, tmp_path):
 
 
 def test_a_tower_is_known_by_its_weights(tower, clip, base, scene, split, tmp_path):  # noqa: F811
-    m = on(base, scene.classes, tower).fit(scene, split.train)
+    m = DiffCLIP.on(base, text=tower).fit(scene, split.train)
     m.save(tmp_path / "run")
     config = json.loads((tmp_path / "run/config.json").read_text())
-    assert config["text_encoder"] == {"name": tower, "checksum": m.tower.checksum}
+    assert config["words"]["mark"] == {
+        "name": tower,
+        "checksum": m.words.encoder.checksum,
+    }
     again = DiffCLIP.load(tmp_path / "run", "cpu")
-    assert "tower" not in vars(again.tower)  # nothing is read before it is asked for
+    assert "tower" not in vars(
+        again.words.encoder
+    )  # nothing is read before it is asked for
     assert (
         again.query(scene, "brick")[scene.valid] == m.query(scene, "brick")[scene.valid]
     ).all()
@@ -302,9 +294,9 @@ def test_a_tower_is_known_by_its_weights(tower, clip, base, scene, split, tmp_pa
         {k: v * 1.1 for k, v in clip.state_dict().items()},
         tmp_path / "clip/open_clip_model.safetensors",
     )
+    start = m.words.encoder.checksum[:12]
     with pytest.raises(
-        InputError,
-        match=f"{tower} .weights {m.tower.checksum[:12]}….*this one is {tower} .weights",
+        InputError, match=f"{tower} .weights {start}….*this one is {tower} .weights"
     ):
         DiffCLIP.load(tmp_path / "run", "cpu").query(scene, "brick")
     with pytest.raises(InputError, match="do not compare"):
@@ -333,27 +325,27 @@ def test_a_tower_is_known_by_its_weights(tower, clip, base, scene, split, tmp_pa
 @pytest.mark.parametrize("which", ["projection", "all"])
 def test_finetuned_towers(which, tower, base, scene, split, tmp_path):
     frozen, m = (
-        on(base, scene.classes, tower),
-        on(base, scene.classes, tower, finetune_text=which),
+        DiffCLIP.on(base, text=tower),
+        DiffCLIP.on(base, text=tower, finetune_text=which),
     )
     m.fit(scene, split.train)
     assert (
-        m.frozen_text is None
-        and (m.class_texts - frozen.load_text()).abs().max() > 1e-4
+        m.words.frozen is None
+        and (m.stage2.class_vectors - frozen.words.class_vectors()).abs().max() > 1e-4
     )  # it has learned
-    learned = {k for k in m.tuned_state}
+    learned = set(m.stage2.text_state)
     assert (
         learned == {"projection.weight"}
         if which == "projection"
         else {"projection.weight", "tower.token_embedding.weight"} < learned
     )
     np.testing.assert_allclose(
-        m.encode_sentences(m.sentences), m.class_texts, atol=1e-5
+        m.encode_sentences(m.words.sentences), m.stage2.class_vectors, atol=1e-5
     )  # new words go through what it has learned
     m.save(tmp_path / "run")
     again = DiffCLIP.load(tmp_path / "run", "cpu")
     assert (
-        again.finetune_text == which
+        again.words.finetune == which
         and (again.predict(scene) == m.predict(scene)).all()
     )
     np.testing.assert_allclose(
@@ -361,12 +353,15 @@ def test_finetuned_towers(which, tower, base, scene, split, tmp_path):
         m.query(scene, "brick")[scene.valid],
         atol=1e-5,
     )
-    before = again.class_texts.clone()
+    before = again.stage2.class_vectors.clone()
     again.refine(scene, split.train, steps=5)
-    assert not torch.equal(before, again.class_texts)
+    assert not torch.equal(before, again.stage2.class_vectors)
 
 
-SCRATCH = "text='scratch' has learned the sentences of its own classes as mere labels.*make the model with a pretrained text encoder"
+SCRATCH = (
+    "text='scratch' has learned the sentences of its own classes as mere labels"
+    ".*make the model with a pretrained text encoder"
+)
 BAD = {
     "query with scratch": (lambda s, f, m: s.query(m, "brick"), SCRATCH),
     "query of a known class with scratch": (
@@ -449,7 +444,7 @@ BAD = {
     "an encoder that fails on new words": (
         lambda s, f, m: DiffCLIP(
             m.classes, QUICK, lambda t: np.full((len(t), 3), np.inf), "cpu"
-        ).load_text(),
+        ).words.class_vectors(),
         "NaN, infinite or zero",
     ),
 }
@@ -458,13 +453,17 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_words(case, scratch, fitted, scene):
     call, say = BAD[case]
-    before = (dict(fitted.classes), fitted.class_texts.clone(), list(fitted.sentences))
+    before = (
+        dict(fitted.classes),
+        fitted.stage2.class_vectors.clone(),
+        list(fitted.words.sentences),
+    )
     with pytest.raises(InputError, match=say):
         call(scratch, fitted, scene)
     assert (
         before[0] == fitted.classes
-        and torch.equal(before[1], fitted.class_texts)
-        and before[2] == fitted.sentences
+        and torch.equal(before[1], fitted.stage2.class_vectors)
+        and before[2] == fitted.words.sentences
     )  # nothing half-done
 
 
@@ -489,7 +488,7 @@ CSV = {
         1: "a wide river",
         2: "the crowns of trees",
     },
-    'code,name,color,description\n1,water,#0000ff,"wide, blue"\n2,trees,#00ff00,green\n': {
+    'code,name,color,description\n1,water,#00f,"wide, blue"\n2,trees,#0f0,green\n': {
         1: "wide, blue",
         2: "green",
     },
@@ -522,10 +521,8 @@ def test_descriptions_in_a_scene_file(scene, tmp_path):
         "code,name,description\n"
         + "".join(f"{c},{n},{n} from above\n" for c, n in scene.classes.items())
     )
-    path.write_text(
-        "\n".join(l for l in path.read_text().split("classes:")[0].splitlines())
-        + "\nclasses: c.csv\n"
-    )
+    head = path.read_text().split("classes:")[0].rstrip()
+    path.write_text(head + "\nclasses: c.csv\n")
     assert read_scene(path).descriptions[1] == "water from above"
 
 
@@ -568,8 +565,8 @@ def test_query_on_the_command_line(files, cli, clip, monkeypatch):  # noqa: F811
     assert status == 0, err
     config = json.loads((files / "run/config.json").read_text())
     assert (
-        config["sentences"][0] == ["water from above"]
-        and config["finetune_text"] == "projection"
+        config["words"]["sentences"][0] == ["water from above"]
+        and config["words"]["finetune"] == "projection"
     )
     status, out, err = cli(
         "query", *rasters, "--model", "run", "--text", "rooftop", "--out", "q.tif"

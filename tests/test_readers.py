@@ -1,14 +1,26 @@
-"Round trips: what another library wrote reads back equal, with its georeference, wavelengths and nodata"
+"""Round trips: what another library wrote reads back equal, with its georeference,
+wavelengths and nodata; and files are closed"""
 
+import json
 import os
+import pickle
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import h5py, numpy as np, pytest, rasterio, scipy.io
-from hypothesis import HealthCheck, given, settings, strategies as st
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.warp import transform_bounds
 from spectral.io import envi
 
+from diffclip.core import InputError
 from diffclip.data import (
-    InputError,
     Modality,
     Scene,
     open_raster,
@@ -21,10 +33,8 @@ DATA = Path(
     os.environ.get("DIFFCLIP_DATA")
     or Path(__file__).resolve().parents[2] / "shared/data"
 )
-CRS, PLACE = (
-    rasterio.CRS.from_epsg(32633),
-    rasterio.Affine(2, 0, 500000, 0, -2, 5000000),
-)
+CRS = rasterio.CRS.from_epsg(32633)
+PLACE = rasterio.Affine(2, 0, 500000, 0, -2, 5000000)
 DTYPES = (
     "uint8",
     "int8",
@@ -43,6 +53,15 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::rasterio.errors.NotGeoreferencedWarning",
 )
 many = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def has_data(a, nodata):
+    "Which pixels have data: 0 must be in all bands to mean no data, others in one"
+    if nodata is None:
+        return np.ones(a.shape[1:], bool)
+    if np.isnan(nodata):
+        return np.isfinite(a).all(0)
+    return (a != 0).any(0) if nodata == 0 else (a != nodata).all(0)
 
 
 @st.composite
@@ -77,20 +96,16 @@ def check(raster, a, nodata, select=None):
     a = a if select is None else a[select]
     np.testing.assert_array_equal(np.asarray(raster.data), a.astype(np.float32))
     assert raster.data.dtype == np.float32
-    np.testing.assert_array_equal(
-        raster.valid,
-        np.ones(a.shape[1:], bool) if nodata is None else (a != nodata).all(0),
-    )
+    np.testing.assert_array_equal(raster.valid, has_data(a, nodata))
 
 
 def check_window(path, a, **kwargs):
     "A window of the file is the window of the whole"
-    f = open_raster(path, **kwargs)
-    h, w = a.shape[1] // 2, a.shape[2] // 2
-    np.testing.assert_array_equal(
-        np.asarray(f.read_window((h, a.shape[1]), (0, max(w, 1))).data),
-        a[:, h:, : max(w, 1)].astype(np.float32),
-    )
+    h, w = a.shape[1] // 2, max(a.shape[2] // 2, 1)
+    with open_raster(path, **kwargs) as f:
+        window = f.read_window((h, a.shape[1]), (0, w)).data
+    expected = a[:, h:, :w].astype(np.float32)
+    np.testing.assert_array_equal(np.asarray(window), expected)
 
 
 @many
@@ -130,9 +145,7 @@ def test_geotiff_from_rasterio(tmp_path_factory, cube, interleave, big):
     np.testing.assert_allclose(
         r.data.wavelengths, 0.4 + np.arange(len(a)) / 1000, rtol=1e-6
     )
-    check(
-        read_raster(f"{path}[{len(a)},1]"), a, None, [len(a) - 1, 0]
-    ) if nodata is None else None
+    check(read_raster(f"{path}[{len(a)},1]"), a, nodata, [len(a) - 1, 0])
 
 
 @many
@@ -243,11 +256,12 @@ def test_numpy(tmp_path_factory, cube, last, fortran, kind):
         a.transpose(1, 2, 0) if last else a, order="F" if fortran else "C"
     )
     path = folder / f"a.{kind[:3]}"
-    {
-        "npy": lambda: np.save(path, stored),
-        "npz": lambda: np.savez(path, x=stored),
-        "npz compressed": lambda: np.savez_compressed(path, x=stored),
-    }[kind]()
+    if kind == "npy":
+        np.save(path, stored)
+    elif kind == "npz":
+        np.savez(path, x=stored)
+    else:
+        np.savez_compressed(path, x=stored)
     kw = dict(bands="last" if last else "first")
     check(read_raster(path, nodata=nodata, **kw), a, nodata)
     check(read_raster(f"{path}@{kw['bands']}", nodata=nodata), a, nodata)
@@ -303,15 +317,15 @@ def test_the_grid_of_the_others_tells_where_the_bands_are(
     a = np.random.default_rng(0).random((c, h, w), np.float32)
     np.save(folder / "cube.npy", a.transpose(1, 2, 0) if last else a)
     np.save(folder / "dem.npy", a[0])
-    read = lambda: read_scene({"cube": folder / "cube.npy", "dem": folder / "dem.npy"})
+    paths = {"cube": folder / "cube.npy", "dem": folder / "dem.npy"}
     if (c, h) == (h, w):  # both readings give this grid
         with pytest.raises(InputError, match="@first or .*@last"):
-            read()
+            read_scene(paths)
     else:
         with pytest.warns(
             UserWarning, match=f"read with bands {'last' if last else 'first'}"
         ):
-            scene = read()
+            scene = read_scene(paths)
         np.testing.assert_array_equal(np.asarray(scene.modalities["cube"]), a)
 
 
@@ -381,6 +395,188 @@ def test_cells_of_matlab73(tmp_path):
         read_raster(tmp_path / "a.mat")
 
 
+# ------------------------------------------------------------- in every format
+
+KINDS = ("tif", "envi", "npy", "npz", "mat5", "mat73", "h5", "zarr")
+
+
+def store(folder, kind, cube, nodata=None):
+    "Write a cube; its path, and arguments that say what the format cannot say"
+    path = folder / f"a.{kind}"
+    said = {} if nodata is None else {"nodata": nodata}
+    unsaid = {"bands": "first", **said}
+    if kind == "tif":
+        count, height, width = cube.shape
+        profile = dict(count=count, height=height, width=width, dtype=cube.dtype)
+        profile |= dict(driver="GTiff", crs=CRS, transform=PLACE, nodata=nodata)
+        with rasterio.open(path, "w", **profile) as dst:
+            dst.write(cube)
+        return path, {}
+    if kind == "envi":
+        path = folder / "a.hdr"
+        meta = {} if nodata is None else {"data ignore value": nodata}
+        pixels = cube.transpose(1, 2, 0)
+        envi.save_image(str(path), pixels, ext="img", metadata=meta, dtype=cube.dtype)
+        return path, {}
+    if kind == "zarr":
+        zarr = pytest.importorskip("zarr", "3", reason="zarr is in the extra 'scale'")
+        names = {"dimension_names": ["band", "y", "x"]}
+        zarr.create_array(path, data=cube, **names).attrs.update(said)
+        return path, {}
+    if kind == "npy":
+        np.save(path, cube)
+    elif kind == "npz":
+        np.savez(path, x=cube)
+    elif kind == "mat5":
+        path = folder / "a.mat"
+        scipy.io.savemat(path, {"x": cube})
+    else:
+        path = folder / ("a.mat" if kind == "mat73" else "a.h5")
+        with h5py.File(path, "w", userblock_size=512) as f:
+            f["x"] = cube.T if kind == "mat73" else cube
+    return path, unsaid
+
+
+def dark_cube(nodata, dtype="float32"):
+    "Three bands; pixel (0, 0) has `nodata` in one band, pixel (0, 1) in all of them"
+    cube = np.arange(100, 160).reshape(3, 4, 5).astype(dtype)
+    cube[1, 0, 0] = nodata
+    cube[:, 0, 1] = nodata
+    return cube
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zero_is_no_data_only_where_all_bands_are_zero(tmp_path, kind):
+    path, how = store(tmp_path, kind, dark_cube(0, "uint16"), 0)
+    valid = read_raster(path, **how).valid
+    assert np.argwhere(~valid).tolist() == [[0, 1]]
+    with open_raster(path, bands=how.get("bands")) as f:
+        window = f.read_window((0, 2), (0, 3), nodata=0)
+    assert np.argwhere(~window.valid).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("nodata", [7, -9999, np.nan])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_values_are_no_data_in_any_band(tmp_path, kind, nodata):
+    path, how = store(tmp_path, kind, dark_cube(nodata), nodata)
+    valid = read_raster(path, **how).valid
+    assert np.argwhere(~valid).tolist() == [[0, 0], [0, 1]]
+
+
+def test_two_nodata_values_both_count(tmp_path):
+    cube = dark_cube(0)
+    cube[2, 3, 4] = 7
+    path, _ = store(tmp_path, "tif", cube, 0)
+    valid = read_raster(path, nodata=7).valid
+    assert np.argwhere(~valid).tolist() == [[0, 1], [3, 4]]
+
+
+def test_valid_is_gdals_dataset_mask_where_zero_is_no_data(tmp_path):
+    cube = np.random.default_rng(0).integers(0, 2, (3, 40, 50)).astype(np.uint8)
+    path, _ = store(tmp_path, "tif", cube, 0)
+    with rasterio.open(path) as src:
+        mask = src.dataset_mask() > 0
+    valid = read_raster(path).valid
+    np.testing.assert_array_equal(valid, mask)
+    assert 0 < (~valid).sum() < (cube == 0).any(0).sum()
+
+
+def test_a_mask_counts_beside_zeros(tmp_path):
+    cube = dark_cube(0, "uint8")
+    with rasterio.open(
+        tmp_path / "a.tif",
+        "w",
+        driver="GTiff",
+        count=3,
+        height=4,
+        width=5,
+        dtype="uint8",
+    ) as dst:
+        dst.write(cube)
+        dst.write_mask(np.indices((4, 5))[0] < 3)
+    valid = read_raster(tmp_path / "a.tif").valid
+    np.testing.assert_array_equal(valid, np.indices((4, 5))[0] < 3)
+
+
+def open_places(folder):
+    "Open files and memory maps of this process that lie in a folder"
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(os.readlink(link))
+        except OSError:
+            pass  # it was the folder /proc/self/fd itself
+    found += Path("/proc/self/maps").read_text().splitlines()
+    return [place for place in found if str(folder) in place]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_file_is_closed(tmp_path, kind):
+    path, how = store(tmp_path, kind, dark_cube(0))
+    with open_raster(path, bands=how.get("bands")) as f:
+        window = f.read_window((1, 3), (0, 2))
+        shape = f.shape
+        assert open_places(tmp_path) == []  # nothing is held between two windows
+    assert f.closed and f.shape == shape == (3, 4, 5)
+    assert window.data.shape == (3, 2, 2)  # what was read stays
+    with pytest.raises(ValueError, match="a\\..*the file is closed"):
+        f.read_window()
+    f.close()  # once more does no harm
+    whole = read_raster(path, bands=how.get("bands"))
+    assert open_places(tmp_path) == [] and whole.valid.all()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_file_that_cannot_be_read_is_closed(tmp_path):
+    path, _ = store(tmp_path, "envi", dark_cube(0))
+    path.write_text(path.read_text().replace("lines = 4", "lines = 5"))
+    with pytest.raises(InputError) as error:
+        open_raster(path)
+    assert open_places(tmp_path) == [], error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_open_file_goes_to_another_process(tmp_path, kind):
+    cube = dark_cube(0)
+    path, how = store(tmp_path, kind, cube)
+    f = pickle.loads(pickle.dumps(open_raster(path, bands=how.get("bands"))))
+    np.testing.assert_array_equal(np.asarray(f.read_window().data), cube)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reading_leaves_the_warning_filters_alone(tmp_path, kind):
+    path, how = store(tmp_path, kind, dark_cube(0))
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: read_raster(path, **how), range(40)))
+    assert warnings.filters == before
+
+
+def test_what_an_open_file_tells(tmp_path):
+    bands = dict(wavelengths=[0.45, 0.55, 0.65], band_names=["b", "g", "r"], units="DN")
+    modality = Modality(dark_cube(7), **bands)
+    scene = Scene({"m": modality}, crs=CRS, transform=PLACE)
+    write_raster(tmp_path / "a.tif", modality, scene)
+    with open_raster(tmp_path / "a.tif") as f:
+        assert (f.shape, f.crs, f.transform) == ((3, 4, 5), CRS, PLACE)
+        assert (f.band_names, f.units) == (["b", "g", "r"], "DN")
+        np.testing.assert_allclose(f.wavelengths, [0.45, 0.55, 0.65])
+    with open_raster(f"{tmp_path}/a.tif[3,1]") as f:
+        assert (f.shape, f.band_names) == ((2, 4, 5), ["r", "b"])
+        np.testing.assert_allclose(f.wavelengths, [0.65, 0.45])
+        window = f.read_window((1, 3), (2, 4))
+    np.testing.assert_allclose(window.data.wavelengths, [0.65, 0.45])
+    assert (window.shape, window.transform.c) == ((2, 2, 2), PLACE.c + 2 * 2)
+
+
+def test_a_bare_array_tells_nothing(tmp_path):
+    path, how = store(tmp_path, "npy", dark_cube(0))
+    with open_raster(path, **how) as f:
+        told = (f.crs, f.transform, f.band_names, f.wavelengths, f.units)
+    assert told == (None,) * 5
+
+
 @pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic"])
 def test_resample_to_the_first_grid(tmp_path, how):
     y, x = np.mgrid[:40, :60].astype(np.float32)
@@ -428,8 +624,6 @@ def test_resample_to_the_first_grid(tmp_path, how):
 
 
 def test_resample_across_crs_and_nodata(tmp_path):
-    from rasterio.warp import transform_bounds
-
     a = np.ones((50, 50), np.float32)
     write_raster(
         tmp_path / "a.tif",
@@ -493,7 +687,8 @@ def test_yaml_by_relative_paths_from_anywhere(tmp_path, monkeypatch):
     np.save(tmp_path / "in/a.npy", np.random.default_rng(0).random((3, 20, 30)))
     np.save(tmp_path / "in/l.npy", np.mgrid[:20, :30][0] // 10 + 1)
     (tmp_path / "in/deep/scene.yaml").write_text(
-        "modalities: {a: ../a.npy}\nlabels: ../l.npy\nclasses: {1: north, 2: {name: south, color: red}}\n"
+        "modalities: {a: ../a.npy}\nlabels: ../l.npy\n"
+        "classes: {1: north, 2: {name: south, color: red}}\n"
     )
     monkeypatch.chdir(tmp_path)
     s = read_scene("in/deep/scene.yaml")
@@ -574,7 +769,6 @@ def test_official_split_survives_save_yaml(tmp_path):
 
 
 def test_official_split_on_the_command_line(tmp_path, monkeypatch, capsys):
-    import json
     from diffclip import cli
 
     rows, rng = np.mgrid[:24, :26][0], np.random.default_rng(0)
@@ -583,12 +777,16 @@ def test_official_split_on_the_command_line(tmp_path, monkeypatch, capsys):
     np.save(tmp_path / "train.npy", labels * (rows < 2))
     np.save(tmp_path / "test.npy", labels * (rows > 9))
     (tmp_path / "s.yaml").write_text(
-        "modalities: {a: a.npy}\nlabels: {train: train.npy, test: test.npy}\nclasses: {1: west, 2: east}\n"
+        "modalities: {a: a.npy}\nlabels: {train: train.npy, test: test.npy}\n"
+        "classes: {1: west, 2: east}\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "sys.argv",
-        "diffclip train s.yaml --strategy official --preset tiny --steps 2 --device cpu --out run".split(),
+        (
+            "diffclip train s.yaml --strategy official --preset tiny --steps 2 "
+            "--device cpu --out run"
+        ).split(),
     )
     try:
         cli.main()

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from diffclip import DiffCLIP, InputError
+from diffclip.core import default_root
 from diffclip.data import SYNTHETIC_CLASSES
-from diffclip.datasets import default_root
 from diffclip.text_alignment import (
     PretrainedText,
-    _cached,
+    cache_file,
     class_prompts,
     class_sentences,
     find_tower,
@@ -42,15 +42,16 @@ def folder_as_on_the_hub(folder, sizes, state, name="open_clip_model.safetensors
     (folder / "open_clip_config.json").write_text(
         json.dumps({"model_cfg": sizes, "preprocess_cfg": {}})
     )
-    save_file(state, folder / name) if name.endswith("safetensors") else torch.save(
-        state, folder / name
-    )
+    if name.endswith("safetensors"):
+        save_file(state, folder / name)
+    else:
+        torch.save(state, folder / name)
     return folder
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    "A small CLIP with random weights, its sizes registered with open_clip as an architecture"
+    "A small CLIP with random weights, an architecture that open_clip knows"
     path = tmp_path_factory.mktemp("arch") / f"{ARCH}.json"
     path.write_text(json.dumps(SIZES))
     open_clip.add_model_config(path)
@@ -133,22 +134,14 @@ def test_hub_name_from_the_hubs_cache(clip, tmp_path, monkeypatch):
 
 
 def test_tokenizer_of_a_siglip(tmp_path):
-    "No causal mask, another tokenizer, a projection with a bias; the tokenizer's files lie in the model's folder"
-    tokenizers, transformers = (
-        pytest.importorskip("tokenizers"),
-        pytest.importorskip("transformers"),
-    )
-    words = {
-        w: i
-        for i, w in enumerate(
-            [
-                "<pad>",
-                "</s>",
-                "<unk>",
-                *sorted({w for p in PROMPTS for w in p.replace(".", " .").split()}),
-            ]
-        )
-    }
+    """No causal mask, another tokenizer, a projection with a bias.
+
+    The tokenizer's files lie in the model's folder."""
+    tokenizers = pytest.importorskip("tokenizers")
+    transformers = pytest.importorskip("transformers")
+    in_prompts = sorted({w for p in PROMPTS for w in p.replace(".", " .").split()})
+    marks = ["<pad>", "</s>", "<unk>"]
+    words = {word: i for i, word in enumerate(marks + in_prompts)}
     raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "<unk>"))
     raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     raw.post_processor = tokenizers.processors.TemplateProcessing(
@@ -232,14 +225,28 @@ def test_the_tag_decides_on_quick_gelu(tmp_path, monkeypatch):
 
 
 MEMORY = """
-import sys, open_clip, torch
+import sys
+
+import open_clip
+import torch
+
 from diffclip.text_alignment import PretrainedText
-def memory(key): return int(next(l for l in open("/proc/self/status") if l.startswith(key)).split()[1]) / 1024
-torch.zeros(1000, 1000) @ torch.zeros(1000, 1000); open_clip.SimpleTokenizer()
+
+
+def memory(key):
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+torch.zeros(1000, 1000) @ torch.zeros(1000, 1000)
+open_clip.SimpleTokenizer()
 before = memory("VmRSS")
 encoders = [PretrainedText(spec, cache=False) for spec in sys.argv[1:]]
-for e in encoders: e(["a lawn"])
-print(memory("VmRSS") - before, memory("VmHWM") - before, *(sum(p.numel() for p in e.tower.parameters()) * 4 / 2**20 for e in encoders))
+for encoder in encoders:
+    encoder(["a lawn"])
+weights = [sum(p.numel() for p in e.tower.parameters()) for e in encoders]
+print(memory("VmRSS") - before, memory("VmHWM") - before)
+print(*(n * 4 / 2**20 for n in weights))
 """
 
 
@@ -248,7 +255,9 @@ print(memory("VmRSS") - before, memory("VmHWM") - before, *(sum(p.numel() for p 
     reason="resident memory is read from /proc (Linux)",
 )
 def test_only_the_text_tower_is_in_memory(tmp_path):
-    "An image tower of 195 MB beside a text tower of 12 MB, loaded from both kinds of file in a fresh process: neither its end nor its peak has room for one"
+    """An image tower of 195 MB beside a text tower of 12 MB, in both kinds of file.
+
+    A fresh process loads them: neither its end nor its peak has room for one."""
     sizes = {
         **SIZES,
         "vision_cfg": {
@@ -261,10 +270,11 @@ def test_only_the_text_tower_is_in_memory(tmp_path):
     }
     model = open_clip.CLIP(**sizes)
     image = sum(p.numel() for p in model.visual.parameters()) * 4 / 2**20
-    specs = [
-        f"local-dir:{folder_as_on_the_hub(tmp_path / form[-3:], sizes, model.state_dict(), form)}"
-        for form in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    ]
+    specs = []
+    for form in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        folder = tmp_path / form[-3:]
+        folder_as_on_the_hub(folder, sizes, model.state_dict(), form)
+        specs.append(f"local-dir:{folder}")
     r = subprocess.run(
         [sys.executable, "-c", MEMORY, *specs], capture_output=True, text=True
     )
@@ -272,7 +282,8 @@ def test_only_the_text_tower_is_in_memory(tmp_path):
     grown, peak, *texts = map(float, r.stdout.split())
     assert image > 190 and max(texts) < 20
     assert grown <= peak < 100, (
-        f"image tower {image:.0f} MB, text towers {texts} MB: memory grew by {grown:.0f} MB, at most {peak:.0f} MB"
+        f"image tower {image:.0f} MB, text towers {texts} MB: "
+        f"memory grew by {grown:.0f} MB, at most {peak:.0f} MB"
     )
 
 
@@ -296,29 +307,26 @@ def test_checksum_is_of_the_weights_not_of_the_file(clip, tmp_path):
 
 
 def test_cache(clip, tmp_path, monkeypatch):
-    "Read where it is, made again where it is damaged, left alone where it cannot be written"
+    "Read where it is, made again where it is damaged; a folder may refuse writing"
     save_file(clip.state_dict(), tmp_path / "w.safetensors")
-    spec, new = (
-        f"{ARCH}:{tmp_path / 'w.safetensors'}",
-        lambda: PretrainedText(f"{ARCH}:{tmp_path / 'w.safetensors'}"),
-    )
-    want = new()(PROMPTS)
+    spec = f"{ARCH}:{tmp_path / 'w.safetensors'}"
+    want = PretrainedText(spec)(PROMPTS)
     files = sorted((default_root() / "text").iterdir())
     assert len(files) == len(PROMPTS) and all(f.suffix == ".npy" for f in files)
-    second = new()
+    second = PretrainedText(spec)
     assert torch.equal(second(PROMPTS), want) and "tower" not in vars(second)
     for damage in (b"", b"junk", pickle.dumps([1]), files[0].read_bytes()[:-8]):
         files[0].write_bytes(damage)
-        assert torch.equal(new()(PROMPTS), want)
+        assert torch.equal(PretrainedText(spec)(PROMPTS), want)
     np.save(files[1], np.full(32, np.nan, np.float32))
-    assert torch.equal(new()(PROMPTS), want) and torch.equal(new()(PROMPTS), want)
+    for _ in range(2):
+        assert torch.equal(PretrainedText(spec)(PROMPTS), want)
     (tmp_path / "a file").touch()
     monkeypatch.setenv("DIFFCLIP_CACHE", str(tmp_path / "a file"))
-    assert torch.equal(new()(PROMPTS), want)
-    assert (
-        _cached(new().checksum, "a") != _cached(new().checksum, "b")
-        and parse_text(spec)[0] == ARCH
-    )
+    assert torch.equal(PretrainedText(spec)(PROMPTS), want)
+    checksum = PretrainedText(spec).checksum
+    assert cache_file(checksum, "a") != cache_file(checksum, "b")
+    assert parse_text(spec)[0] == ARCH
 
 
 class Code:
@@ -326,7 +334,12 @@ class Code:
         return (os.system, ("touch ran",))
 
 
-BAD = {  # name: (files to make, text, what the message must say, classes where they matter)
+WAYS_OUT = (
+    "'ARCH:/path/to/weights', your own class vectors as an array, or text='scratch'"
+)
+
+# name: (files to make, text, what the message must say, classes where they matter)
+BAD = {
     "an empty class name": (
         lambda d, clip: None,
         "scratch",
@@ -425,12 +438,12 @@ BAD = {  # name: (files to make, text, what the message must say, classes where 
     "a hub name without a network": (
         lambda d, clip: None,
         "hf-hub:nobody/nothing",
-        "hf-hub:nobody/nothing.*'ARCH:/path/to/weights', your own class vectors as an array, or text='scratch'",
+        f"hf-hub:nobody/nothing.*{WAYS_OUT}",
     ),
     "a tag without a network": (
         lambda d, clip: None,
         "ViT-B-32/openai",
-        "ViT-B-32/openai.*'ARCH:/path/to/weights', your own class vectors as an array, or text='scratch'",
+        f"ViT-B-32/openai.*{WAYS_OUT}",
     ),
     "a tokenizer without a network": (
         lambda d, clip: save_file(clip.state_dict(), d / "w.safetensors"),
@@ -553,7 +566,7 @@ BAD = {  # name: (files to make, text, what the message must say, classes where 
             ).state_dict(),
         ),
         "local-dir:m",
-        "a text of 13 tokens is longer than the 12.*a multimodal fusion patch of a tiled roof",
+        "a text of 13 tokens is longer than the 12.*fusion patch of a tiled roof",
     ),
 }
 
@@ -602,40 +615,42 @@ def test_bad_names_and_prompts(names, kw, say):
 
 
 def test_vectors_are_matched_by_name(tmp_path):
-    rng, names = np.random.default_rng(0), list(SYNTHETIC_CLASSES.values())
+    rng = np.random.default_rng(0)
+    names = list(SYNTHETIC_CLASSES.values())
     vectors = {n: rng.normal(size=5).astype(np.float32) for n in names}
     backwards = dict(reversed(vectors.items()))
-    save_file(
-        {n: torch.from_numpy(v) for n, v in backwards.items()},
-        tmp_path / "v.safetensors",
-    )
+    tensors = {n: torch.from_numpy(v) for n, v in backwards.items()}
+    save_file(tensors, tmp_path / "v.safetensors")
     np.savez(tmp_path / "v.npz", **backwards)
     np.save(tmp_path / "v.npy", np.stack(list(backwards.values())))
     (tmp_path / "v.txt").write_text("\n".join(backwards) + "\n")
-    want = open_text(np.stack(list(vectors.values())), names)[2]
-    for text in (
-        tmp_path / "v.safetensors",
-        str(tmp_path / "v.npz"),
-        tmp_path / "v.npy",
-        backwards,
-    ):
-        assert torch.equal(open_text(text, names)[2], want)
+    want = open_text(np.stack(list(vectors.values())), names).vectors
+    files = [tmp_path / "v.safetensors", str(tmp_path / "v.npz"), tmp_path / "v.npy"]
+    for text in (*files, backwards):
+        assert torch.equal(open_text(text, names).vectors, want)
+
+
+def count_letters(texts):
+    return [[len(text), 1, 0] for text in texts]
+
+
+def mean_of_counts(*lengths):
+    units = [np.array([n, 1, 0]) / np.hypot(n, 1) for n in lengths]
+    mean = np.mean(units, axis=0)
+    return mean / np.linalg.norm(mean)
 
 
 def test_ensembles_are_means_of_unit_vectors():
-    encoder = lambda texts: [[len(t), 1, 0] for t in texts]
     model = DiffCLIP(
         ["a", "bb"],
         "tiny",
-        encoder,
+        count_letters,
         "cpu",
         template=("{}", "a {}."),
         descriptions={2: ["cc", "c c c"]},
     )
-    v = lambda *n: (lambda m: m / np.linalg.norm(m))(
-        np.mean([np.array([k, 1, 0]) / np.hypot(k, 1) for k in n], 0)
-    )
-    np.testing.assert_allclose(model.load_text(), [v(1, 4), v(2, 5)], atol=1e-6)
+    want = [mean_of_counts(1, 4), mean_of_counts(2, 5)]
+    np.testing.assert_allclose(model.load_text(), want, atol=1e-6)
     assert (
         model.sentences
         == class_sentences(["a", "bb"], ("{}", "a {}."), {"bb": ["cc", "c c c"]})

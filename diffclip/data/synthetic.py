@@ -10,8 +10,10 @@ import numpy as np
 import rasterio
 from scipy import ndimage
 from scipy.special import expit
+
 from ..core import InputError
-from .scene import Modality, Scene
+from .modality import Modality
+from .scene import Scene
 
 # %% ../../nbs/data/02_synthetic.ipynb #88f173e7
 WAVELENGTHS = np.linspace(0.4, 2.4, 64).astype(np.float32)  # µm
@@ -21,20 +23,21 @@ def _dip(w, centre, width, depth):
     return 1 - depth * np.exp(-0.5 * ((w - centre) / width) ** 2)
 
 # %% ../../nbs/data/02_synthetic.ipynb #269ca64a
+_LEAF_WATER = (  # centre and width in µm, depth
+    (0.97, 0.03, 0.08),
+    (1.2, 0.04, 0.13),
+    (1.45, 0.06, 0.6),
+    (1.94, 0.08, 0.75),
+)
+
+
 def _vegetation(w, chl=1.0, leaf=1.0, water=1.0):
-    "Chlorophyll at 0.45 and 0.67 µm, green peak, red edge at 0.72, leaf water at 0.97, 1.2, 1.45 and 1.94"
     visible = 0.03 + 0.07 / chl * np.exp(-0.5 * ((w - 0.55) / 0.04) ** 2)
-    r = visible + (0.45 * leaf - visible) * expit(
-        (w - 0.718 - 0.008 * (chl - 1)) / 0.014
-    )
+    red_edge = expit((w - 0.718 - 0.008 * (chl - 1)) / 0.014)
+    r = visible + (0.45 * leaf - visible) * red_edge
     r = r * (1 - 0.35 * expit((w - 1.35) / 0.05))
-    for c, s, d in (
-        (0.97, 0.03, 0.08),
-        (1.2, 0.04, 0.13),
-        (1.45, 0.06, 0.6),
-        (1.94, 0.08, 0.75),
-    ):
-        r = r * _dip(w, c, s, min(0.95, d * water))
+    for centre, width, depth in _LEAF_WATER:
+        r = r * _dip(w, centre, width, min(0.95, depth * water))
     return r
 
 # %% ../../nbs/data/02_synthetic.ipynb #a8072f87
@@ -44,41 +47,27 @@ def _water(w, sediment=1.0):
 
 def _soil(w, dry=1.0, clay=1.0):
     r = 0.06 + 0.3 * dry * (1 - np.exp(-(w - 0.35) / 0.6))
-    return (
-        r
-        * _dip(w, 1.41, 0.04, 0.1 / dry)
-        * _dip(w, 1.92, 0.05, 0.2 / dry)
-        * _dip(w, 2.2, 0.03, 0.15 * clay)
-    )
+    r = r * _dip(w, 1.41, 0.04, 0.1 / dry) * _dip(w, 1.92, 0.05, 0.2 / dry)
+    return r * _dip(w, 2.2, 0.03, 0.15 * clay)
 
 # %% ../../nbs/data/02_synthetic.ipynb #c503a68c
 def _concrete(w, age=1.0):
     r = 0.1 + (0.2 - 0.05 * (age - 1)) * (1 - np.exp(-(w - 0.33) / 0.22)) + 0.02 * w
-    return (
-        r
-        * _dip(w, 1.42, 0.04, 0.05)
-        * _dip(w, 1.93, 0.05, 0.1)
-        * _dip(w, 2.33, 0.04, 0.14)
-    )
+    r = r * _dip(w, 1.42, 0.04, 0.05) * _dip(w, 1.93, 0.05, 0.1)
+    return r * _dip(w, 2.33, 0.04, 0.14)
 
 
 def _bitumen(w, age=1.0):
-    return (
-        (0.03 + 0.035 * age + 0.025 * age * w)
-        * _dip(w, 1.73, 0.03, 0.08)
-        * _dip(w, 2.31, 0.04, 0.12)
-    )
+    r = 0.03 + 0.035 * age + 0.025 * age * w
+    return r * _dip(w, 1.73, 0.03, 0.08) * _dip(w, 2.31, 0.04, 0.12)
 
-# %% ../../nbs/data/02_synthetic.ipynb #c19c6453
+
 def _tile(w, iron=1.0):
-    return (
-        (0.05 + 0.28 * expit((w - 0.59) / 0.04) + 0.05 * w)
-        * _dip(w, 0.5, 0.05, 0.25 * iron)
-        * _dip(w, 0.87, 0.08, 0.2 * iron)
-        * _dip(w, 2.2, 0.03, 0.12)
-    )
+    r = 0.05 + 0.28 * expit((w - 0.59) / 0.04) + 0.05 * w
+    r = r * _dip(w, 0.5, 0.05, 0.25 * iron) * _dip(w, 0.87, 0.08, 0.2 * iron)
+    return r * _dip(w, 2.2, 0.03, 0.12)
 
-# %% ../../nbs/data/02_synthetic.ipynb #c9298f9c
+# %% ../../nbs/data/02_synthetic.ipynb #48ebd5df
 SYNTHETIC_CLASSES = {
     1: "water",
     2: "trees",
@@ -89,175 +78,6 @@ SYNTHETIC_CLASSES = {
     7: "car park",
     8: "tiled roof",
 }
-
-
-def _smooth(rng, n, sigma):
-    "Smooth noise (n, n), mean 0, std 1"
-    a = ndimage.gaussian_filter(rng.standard_normal((n, n)), sigma, mode="wrap")
-    return (a - a.mean()) / a.std()
-
-# %% ../../nbs/data/02_synthetic.ipynb #5fcd04a2
-def _cells(rng, n, k):
-    "A Voronoi partition of the grid into k cells (n, n) int"
-    p, g = rng.random((k, 2)) * n, np.stack(np.mgrid[:n, :n], -1)[:, :, None]
-    return ((g - p) ** 2).sum(-1).argmin(-1)
-
-# %% ../../nbs/data/02_synthetic.ipynb #c5dfd022
-def _town(rng, plan, top, n):
-    "Lay out blocks between concrete roads: buildings (flat or tiled) and car parks on lawn. Changes `plan`; numbers the buildings"
-    ids, k = np.zeros_like(plan), 0
-    rows, cols = (
-        np.arange(top, n - 10, 25),
-        np.arange(int(rng.integers(2, 8)), n - 12, 23),
-    )
-    for r in rows:
-        for c in cols:
-            plan[r : r + 3, :] = 5
-            plan[top:, c : c + 3] = 5
-            for (dr, dc), kind in zip(
-                ((5, 5), (5, 14), (15, 5), (15, 14)), rng.permutation([6, 7, 8, 3])
-            ):  # a block has one of each
-                h, w, k = rng.integers(6, 9), rng.integers(6, 9), k + 1
-                y, x = r + dr + rng.integers(0, 2), c + dc + rng.integers(0, 2)
-                plan[y : y + h, x : x + w], ids[y : y + h, x : x + w] = kind, k
-    return ids
-
-# %% ../../nbs/data/02_synthetic.ipynb #6479a097
-def _plan(rng, n):
-    "The ground plan: class codes (n, n), and object numbers (n, n)"
-    y, x = np.mgrid[:n, :n]
-    plan, cells = np.full((n, n), 3), _cells(rng, n, 40)
-    plan[np.isin(cells, rng.choice(40, 11, replace=False))] = 4
-    ids = _town(rng, plan, n // 2 + 4, n)
-    plan[(_smooth(rng, n, 5) > 0.75) & (plan < 5)] = 2
-    bank = (
-        0.16 * n
-        + 0.07 * n * np.sin(2 * np.pi * (x / n + rng.random()))
-        + 2 * _smooth(rng, n, 4)
-    )
-    plan[np.abs(y - bank) < 0.055 * n + 1.5 * _smooth(rng, n, 8)] = 1
-    return plan, np.where(ids > 0, ids, 1000 + cells + 100 * plan)
-
-# %% ../../nbs/data/02_synthetic.ipynb #473e8032
-_MATERIAL = {
-    1: (_water, 1),
-    2: (_vegetation, 3),
-    3: (_vegetation, 3),
-    4: (_soil, 2),
-    5: (_concrete, 1),
-    6: (_bitumen, 1),
-    7: (_bitumen, 1),
-    8: (_tile, 1),
-}
-_INTENSITY = {1: 0.06, 2: 0.5, 3: 0.5, 4: 0.42, 5: 0.42, 6: 0.16, 7: 0.16, 8: 0.36}
-
-# %% ../../nbs/data/02_synthetic.ipynb #edc7f4e4
-def _reflectance(rng, plan, ids):
-    "Material spectra (64, n, n): one variant of its material for each object"
-    out = np.zeros((len(WAVELENGTHS), *plan.shape), np.float32)
-    for i in np.unique(ids):
-        for c in np.unique(plan[ids == i]):
-            f, k = _MATERIAL[int(c)]
-            out[:, (ids == i) & (plan == c)] = f(
-                WAVELENGTHS, *np.exp(0.3 * rng.standard_normal(k))
-            )[:, None]
-    return out
-
-# %% ../../nbs/data/02_synthetic.ipynb #f5630793
-def _cover(rng, spectra, plan):
-    "Mix each pixel with what lies on it: bare spots in vegetation, weeds on soil and concrete, moss and patches on roofs, cars on tarmac"
-    n = len(plan)
-    green, ground = (
-        _vegetation(WAVELENGTHS)[:, None, None],
-        _soil(WAVELENGTHS)[:, None, None],
-    )
-    part = lambda sigma, top: (
-        top
-        * expit(1.2 * _smooth(rng, n, sigma) + 0.9 * rng.standard_normal((n, n)) - 0.6)
-    )
-    bare, weeds = (
-        part(3, 0.65) * np.isin(plan, (2, 3)),
-        part(3, 0.55) * (plan == 4) + part(2, 0.3) * np.isin(plan, (5, 6, 7, 8)),
-    )
-    out = spectra * (1 - bare - weeds) + ground * bare + green * weeds
-    car = np.where(
-        np.isin(plan, (5, 7)) & (rng.random((n, n)) < 0.12),
-        rng.uniform(0.3, 0.9, (n, n)),
-        0,
-    )
-    return out * (1 - car) + car * rng.choice([0.03, 0.12, 0.5], (n, n))
-
-# %% ../../nbs/data/02_synthetic.ipynb #eb102a6a
-def _heights(rng, plan, ids):
-    "Height above ground in m (n, n): rough canopies, flat roofs, everything else near 0"
-    n, level = len(plan), rng.uniform(3.5, 9, ids.max() + 1)
-    h = np.where(np.isin(plan, (6, 8)), level[ids], 0.0)
-    canopy = 6.5 + 2 * _smooth(rng, n, 4) + 1.0 * _smooth(rng, n, 0.8)
-    return np.where(plan == 2, np.maximum(canopy, 1.5), h) + 1.1 * _smooth(rng, n, 12)
-
-# %% ../../nbs/data/02_synthetic.ipynb #e1c0eb96
-def _illumination(rng, height):
-    "Brightness factor (n, n): slow changes, cast shadows to the south-east, pixel-scale texture"
-    n, shade = len(height), np.zeros(height.shape, bool)
-    for step in range(1, 6):
-        shade |= np.roll(height, (step, step), (0, 1)) > height + 2.2 * step
-    light = np.exp(0.3 * _smooth(rng, n, 14) + 0.15 * rng.standard_normal((n, n)))
-    return light * np.where(
-        ndimage.gaussian_filter(shade.astype(float), 0.6) > 0.4, 0.55, 1
-    )
-
-# %% ../../nbs/data/02_synthetic.ipynb #7db571c6
-def synthetic_scene(
-    seed: int = 0,  # another seed, another place
-    size: int = 160,  # rows and columns
-) -> Scene:  # "hsi" (64 bands, 0.4–2.4 µm, reflectance) and "lidar" (height above ground in m, intensity), labels, EPSG:32633
-    "The built-in scene: a small town by a river, hyperspectral and LiDAR, where each modality is needed"
-    if size < 64:
-        raise InputError(f"size {size} is too small for the built-in scene: 64 or more")
-    rng = np.random.default_rng(seed)
-    plan, ids = _plan(rng, size)
-    mix = lambda a: ndimage.gaussian_filter(
-        a, (0,) * (a.ndim - 2) + (0.6, 0.6), mode="nearest"
-    )
-    height = _heights(rng, plan, ids)
-    hsi = mix(_cover(rng, _reflectance(rng, plan, ids), plan)) * _illumination(
-        rng, height
-    )
-    noise = (
-        0.014
-        + 0.03
-        * sum(np.exp(-0.5 * ((WAVELENGTHS - c) / 0.04) ** 2) for c in (1.38, 1.88))
-        + 0.006 * (WAVELENGTHS > 2)
-    )
-    hsi = np.maximum(hsi + noise[:, None, None] * rng.standard_normal(hsi.shape), 0)
-    bright = np.vectorize(_INTENSITY.get)(plan) * np.exp(
-        0.35 * rng.standard_normal(plan.shape)
-    )
-    lidar = mix(np.stack([height, bright])) + np.array([0.3, 0.02])[
-        :, None, None
-    ] * rng.standard_normal((2, size, size))
-    y, x = np.mgrid[:size, :size]
-    valid = x + y > 0.12 * size  # the flight line ends here
-    pure = np.max([mix((plan == c).astype(float)) for c in SYNTHETIC_CLASSES], 0) > 0.6
-    return Scene(
-        {
-            "hsi": Modality(
-                np.where(valid, hsi, 0), wavelengths=WAVELENGTHS, units="reflectance"
-            ),
-            "lidar": Modality(
-                np.where(valid, lidar, 0), band_names=["height", "intensity"]
-            ),
-        },
-        labels=np.where(pure, plan, 0),
-        classes=SYNTHETIC_CLASSES,
-        valid=valid,
-        name=f"synthetic {seed}",
-        colors=SYNTHETIC_COLORS,
-        crs=rasterio.CRS.from_epsg(32633),
-        transform=rasterio.Affine(1, 0, 500000, 0, -1, 5400000),
-    )
-
-# %% ../../nbs/data/02_synthetic.ipynb #d03dc680
 SYNTHETIC_COLORS = {
     1: "#332288",
     2: "#117733",
@@ -268,3 +88,182 @@ SYNTHETIC_COLORS = {
     7: "#88CCEE",
     8: "#CC6677",
 }
+
+# %% ../../nbs/data/02_synthetic.ipynb #52e53e77
+def _smooth(rng, n, sigma):
+    "Smooth noise (n, n), mean 0, standard deviation 1"
+    a = ndimage.gaussian_filter(rng.standard_normal((n, n)), sigma, mode="wrap")
+    return (a - a.mean()) / a.std()
+
+
+def _cells(rng, n, k):
+    "A Voronoi partition of the grid into k cells, (n, n) int"
+    points = rng.random((k, 2)) * n
+    grid = np.stack(np.mgrid[:n, :n], -1)[:, :, None]
+    return ((grid - points) ** 2).sum(-1).argmin(-1)
+
+# %% ../../nbs/data/02_synthetic.ipynb #c9298f9c
+_PLACES = ((5, 5), (5, 14), (15, 5), (15, 14))  # rows and columns within a block
+
+
+def _town(rng, plan, top):
+    "Lay out the town below the row `top`. Changes `plan`; returns object numbers"
+    n = len(plan)
+    ids = np.zeros_like(plan)
+    number = 0
+    columns = np.arange(int(rng.integers(2, 8)), n - 12, 23)
+    for row in np.arange(top, n - 10, 25):
+        for column in columns:
+            plan[row : row + 3, :] = 5
+            plan[top:, column : column + 3] = 5
+            for place, kind in zip(_PLACES, rng.permutation([6, 7, 8, 3])):
+                h = rng.integers(6, 9)
+                w = rng.integers(6, 9)
+                y = row + place[0] + rng.integers(0, 2)
+                x = column + place[1] + rng.integers(0, 2)
+                number += 1
+                plan[y : y + h, x : x + w] = kind
+                ids[y : y + h, x : x + w] = number
+    return ids
+
+# %% ../../nbs/data/02_synthetic.ipynb #0e4a05ff
+def _plan(rng, n):
+    "The ground plan: class codes (n, n), and object numbers (n, n)"
+    y, x = np.mgrid[:n, :n]
+    plan = np.full((n, n), 3)
+    cells = _cells(rng, n, 40)
+    plan[np.isin(cells, rng.choice(40, 11, replace=False))] = 4
+    ids = _town(rng, plan, n // 2 + 4)
+    plan[(_smooth(rng, n, 5) > 0.75) & (plan < 5)] = 2
+    wave = np.sin(2 * np.pi * (x / n + rng.random()))
+    middle = 0.16 * n + 0.07 * n * wave + 2 * _smooth(rng, n, 4)
+    plan[np.abs(y - middle) < 0.055 * n + 1.5 * _smooth(rng, n, 8)] = 1
+    return plan, np.where(ids > 0, ids, 1000 + cells + 100 * plan)
+
+# %% ../../nbs/data/02_synthetic.ipynb #5fcd04a2
+_MATERIAL = {  # class → spectrum, and how many properties it has
+    1: (_water, 1),
+    2: (_vegetation, 3),
+    3: (_vegetation, 3),
+    4: (_soil, 2),
+    5: (_concrete, 1),
+    6: (_bitumen, 1),
+    7: (_bitumen, 1),
+    8: (_tile, 1),
+}
+
+
+def _reflectance(rng, plan, ids):
+    "Material spectra (64, n, n): one variant of its material for each object"
+    out = np.zeros((len(WAVELENGTHS), *plan.shape), np.float32)
+    for i in np.unique(ids):
+        for code in np.unique(plan[ids == i]):
+            spectrum, count = _MATERIAL[int(code)]
+            properties = np.exp(0.3 * rng.standard_normal(count))
+            inside = (ids == i) & (plan == code)
+            out[:, inside] = spectrum(WAVELENGTHS, *properties)[:, None]
+    return out
+
+# %% ../../nbs/data/02_synthetic.ipynb #c5dfd022
+def _part(rng, n, sigma, top):
+    "Which part of each pixel something covers (n, n): from 0 up to `top`"
+    rough = 1.2 * _smooth(rng, n, sigma) + 0.9 * rng.standard_normal((n, n))
+    return top * expit(rough - 0.6)
+
+
+def _cover(rng, spectra, plan):
+    "Mix the spectra (64, n, n) with what lies or grows on the ground"
+    n = len(plan)
+    green = _vegetation(WAVELENGTHS)[:, None, None]
+    ground = _soil(WAVELENGTHS)[:, None, None]
+    bare = _part(rng, n, 3, 0.65) * np.isin(plan, (2, 3))
+    weeds = _part(rng, n, 3, 0.55) * (plan == 4)
+    weeds = weeds + _part(rng, n, 2, 0.3) * np.isin(plan, (5, 6, 7, 8))
+    out = spectra * (1 - bare - weeds) + ground * bare + green * weeds
+    parked = np.isin(plan, (5, 7)) & (rng.random((n, n)) < 0.12)
+    car = np.where(parked, rng.uniform(0.3, 0.9, (n, n)), 0)
+    return out * (1 - car) + car * rng.choice([0.03, 0.12, 0.5], (n, n))
+
+# %% ../../nbs/data/02_synthetic.ipynb #6479a097
+def _heights(rng, plan, ids):
+    "Height above ground in m (n, n): rough canopies, flat roofs, otherwise near 0"
+    n = len(plan)
+    level = rng.uniform(3.5, 9, ids.max() + 1)
+    buildings = np.where(np.isin(plan, (6, 8)), level[ids], 0.0)
+    canopy = 6.5 + 2 * _smooth(rng, n, 4) + 1.0 * _smooth(rng, n, 0.8)
+    height = np.where(plan == 2, np.maximum(canopy, 1.5), buildings)
+    return height + 1.1 * _smooth(rng, n, 12)
+
+
+def _illumination(rng, height):
+    "Brightness factor (n, n): slow changes, shadows to the south-east, fine texture"
+    n = len(height)
+    shade = np.zeros(height.shape, bool)
+    for step in range(1, 6):
+        shade |= np.roll(height, (step, step), (0, 1)) > height + 2.2 * step
+    light = np.exp(0.3 * _smooth(rng, n, 14) + 0.15 * rng.standard_normal((n, n)))
+    dark = ndimage.gaussian_filter(shade.astype(float), 0.6) > 0.4
+    return light * np.where(dark, 0.55, 1)
+
+# %% ../../nbs/data/02_synthetic.ipynb #473e8032
+def _blur(a):
+    "What a sensor sees of an array (…, n, n): each pixel mixed with its neighbours"
+    sigma = (0,) * (a.ndim - 2) + (0.6, 0.6)
+    return ndimage.gaussian_filter(a, sigma, mode="nearest")
+
+
+def _see_spectra(rng, plan, ids, height):
+    "What the hyperspectral sensor measures (64, n, n)"
+    spectra = _blur(_cover(rng, _reflectance(rng, plan, ids), plan))
+    hsi = spectra * _illumination(rng, height)
+    absorbed = sum(
+        np.exp(-0.5 * ((WAVELENGTHS - centre) / 0.04) ** 2) for centre in (1.38, 1.88)
+    )
+    noise = 0.014 + 0.03 * absorbed + 0.006 * (WAVELENGTHS > 2)
+    hsi = hsi + noise[:, None, None] * rng.standard_normal(hsi.shape)
+    return np.maximum(hsi, 0)
+
+# %% ../../nbs/data/02_synthetic.ipynb #edc7f4e4
+_INTENSITY = (0.0, 0.06, 0.5, 0.5, 0.42, 0.42, 0.16, 0.16, 0.36)  # by class code
+
+
+def _see_heights(rng, plan, height):
+    "What the LiDAR measures (2, n, n): height in m, intensity"
+    texture = np.exp(0.35 * rng.standard_normal(plan.shape))
+    bright = np.array(_INTENSITY)[plan] * texture
+    noise = np.array([0.3, 0.02])[:, None, None]
+    both = np.stack([height, bright])
+    return _blur(both) + noise * rng.standard_normal(both.shape)
+
+# %% ../../nbs/data/02_synthetic.ipynb #f5630793
+def synthetic_scene(
+    seed: int = 0,  # another seed, another place
+    size: int = 160,  # rows and columns, 64 or more
+) -> Scene:  # "hsi" and "lidar", labels, EPSG:32633
+    """The built-in scene: a town by a river, in which each modality is needed
+
+    "hsi" has 64 bands from 0.4 to 2.4 µm (reflectance). "lidar" has the height above
+    ground in m, and the intensity. Raises `InputError` if `size` is too small.
+    """
+    if size < 64:
+        raise InputError(f"size {size} is too small for the built-in scene: 64 or more")
+    rng = np.random.default_rng(seed)
+    plan, ids = _plan(rng, size)
+    height = _heights(rng, plan, ids)
+    hsi = _see_spectra(rng, plan, ids, height)
+    lidar = _see_heights(rng, plan, height)
+    y, x = np.mgrid[:size, :size]
+    valid = x + y > 0.12 * size
+    share = np.max([_blur((plan == c).astype(float)) for c in SYNTHETIC_CLASSES], 0)
+    hsi = Modality(np.where(valid, hsi, 0), WAVELENGTHS, units="reflectance")
+    lidar = Modality(np.where(valid, lidar, 0), band_names=["height", "intensity"])
+    return Scene(
+        {"hsi": hsi, "lidar": lidar},
+        labels=np.where(share > 0.6, plan, 0),
+        classes=SYNTHETIC_CLASSES,
+        valid=valid,
+        name=f"synthetic {seed}",
+        colors=SYNTHETIC_COLORS,
+        crs=rasterio.CRS.from_epsg(32633),
+        transform=rasterio.Affine(1, 0, 500000, 0, -1, 5400000),
+    )

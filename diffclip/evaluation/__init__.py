@@ -10,10 +10,14 @@ from diffclip.evaluation.baselines import (
 from diffclip.evaluation.benchmark import (
     ABLATIONS,
     METHODS,
+    OBJECTIVES,
+    Setting,
     benchmark,
     method_map,
     method_preset,
-    stage1,
+    pretrained,
+    score_row,
+    stage1_method,
 )
 from diffclip.evaluation.metrics import (
     Report,
@@ -22,7 +26,9 @@ from diffclip.evaluation.metrics import (
 )
 from diffclip.evaluation.results import (
     FIELDS,
+    KEY,
     Results,
+    append_result,
     compare,
     read_results,
 )
@@ -32,9 +38,13 @@ __all__ = [
     "BASELINES",
     "CLASSIFIERS",
     "FIELDS",
+    "KEY",
     "METHODS",
+    "OBJECTIVES",
     "Report",
     "Results",
+    "Setting",
+    "append_result",
     "benchmark",
     "compare",
     "evaluate",
@@ -42,8 +52,10 @@ __all__ = [
     "method_preset",
     "pixel_features",
     "plot_map",
+    "pretrained",
     "read_results",
+    "score_row",
     "simple_map",
-    "stage1",
+    "stage1_method",
     "svm_map",
 ]
