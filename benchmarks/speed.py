@@ -189,7 +189,7 @@ def memory(what):
 
 def grown(size, queue):
     "Seconds and memory of a map of this size"
-    small = synthetic_scene(0, 64)
+    small = scene_of(64, 2, 64)
     scene = scene_of(64, 2, size)
     model = DiffCLIP(small.classes).pretrain(small, steps=2)
     model.fit(small, few_shot_split(small, 2).train)

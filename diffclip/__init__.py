@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 import warnings as _warnings
 
 with _warnings.catch_warnings():  # the libraries below add filters of their own
-    from diffclip import open_vocabulary as _open_vocabulary  # adds methods to DiffCLIP
+    import diffclip.open_vocabulary  # noqa: F401  adds methods to DiffCLIP
     from diffclip.classifier import DiffCLIP
     from diffclip.core import InputError
     from diffclip.data import (
@@ -16,6 +16,7 @@ with _warnings.catch_warnings():  # the libraries below add filters of their own
         load_dataset,
         open_raster,
         read_classes,
+        read_labels,
         read_raster,
         read_scene,
         synthetic_scene,
@@ -39,6 +40,7 @@ __all__ = [
     "open_raster",
     "plot_map",
     "read_classes",
+    "read_labels",
     "read_raster",
     "read_scene",
     "synthetic_scene",

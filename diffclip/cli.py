@@ -6,7 +6,7 @@
 __all__ = ['app', 'datasets_app', 'main', 'train', 'map_command', 'query', 'evaluate_command', 'datasets_list', 'datasets_fetch',
            'benchmark_command', 'demo']
 
-# %% ../nbs/command/03_cli.ipynb #90d91774
+# %% ../nbs/command/03_cli.ipynb #422c2309
 import json
 import time
 from dataclasses import replace
@@ -24,7 +24,12 @@ from .core import InputError, default_root, whole_file
 from .data.datasets import DATASETS, find_dataset, load_dataset
 from .data.grids import check_same_grid
 from .data.labels import label_codes
-from .data.map_files import map_classes, write_map
+from diffclip.data.map_files import (
+    check_outputs,
+    map_classes,
+    write_map,
+    write_polygons,
+)
 from .data.rasters import read_raster, write_raster
 from .data.scene import Scene
 from .data.scene_files import read_scene
@@ -43,8 +48,9 @@ from diffclip.options import (
     Resample,
     SceneFile,
     benchmark_scenes,
-    check_folder,
     class_descriptions,
+    input_files,
+    label_source,
     listed_names,
     listed_numbers,
     scene_rasters,
@@ -62,7 +68,7 @@ from diffclip.runs import (
 )
 from .text_alignment.prompts import TEMPLATES
 
-# %% ../nbs/command/03_cli.ipynb #8dfe5ffe
+# %% ../nbs/command/03_cli.ipynb #f3fe45a2
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -91,18 +97,35 @@ def _say(message, style=None):
     console = Console(stderr=True, soft_wrap=True)
     console.print(message, style=style, markup=False, highlight=False, emoji=False)
 
-# %% ../nbs/command/03_cli.ipynb #147a7b03
+# %% ../nbs/command/03_cli.ipynb #2ba56b84
 @app.command()
 def train(
     out: Out,
     scene_file: SceneFile = None,
     modality: Modalities = (),
     labels: Annotated[
-        Optional[Path], typer.Option(help="Raster of class codes, 0 = unlabelled.")
+        Optional[Path],
+        typer.Option(
+            help="Raster of class codes, 0 = unlabelled; or points, lines or polygons "
+            "in any vector file."
+        ),
     ] = None,
+    layer: Annotated[
+        Optional[str], typer.Option(help="Layer of a vector file with several.")
+    ] = None,
+    field: Annotated[
+        Optional[str], typer.Option(help="Field of a vector file with the classes.")
+    ] = None,
+    all_touched: Annotated[
+        bool,
+        typer.Option("--all-touched", help="Polygons take every pixel they touch."),
+    ] = False,
     classes: Annotated[
         Optional[Path],
-        typer.Option(help="CSV: code,name or code,name,description."),
+        typer.Option(
+            help="CSV: code,name or code,name,description; not needed where the "
+            "labels hold names."
+        ),
     ] = None,
     shots: Annotated[
         int, typer.Option(help="Labelled pixels per class to train on.")
@@ -159,7 +182,8 @@ def train(
     ] = False,
 ):
     "Train on a few labelled pixels, map the scene and score the map."
-    scene = training_scene(scene_file, modality, labels, classes, nodata, resample)
+    source = label_source(labels, layer, field, all_touched)
+    scene = training_scene(scene_file, modality, source, classes, nodata, resample)
     model = DiffCLIP(
         scene.classes,
         preset,
@@ -187,7 +211,7 @@ def _print_files(folder):
     names = sorted(file.name for file in folder.iterdir())
     print(f"\n{folder}: " + ", ".join(names))
 
-# %% ../nbs/command/03_cli.ipynb #b7fd9bfe
+# %% ../nbs/command/03_cli.ipynb #86ac1fbc
 @app.command("map")
 def map_command(
     model: Model,
@@ -198,18 +222,24 @@ def map_command(
     nodata: Nodata = None,
     resample: Resample = None,
     force: Force = False,
+    polygons: Annotated[
+        Optional[Path],
+        typer.Option(help="The map as polygons too: GeoPackage or GeoJSON to write."),
+    ] = None,
 ):
     "Map a scene with a trained model."
     rasters = scene_rasters(scene_file, modality)
+    check_outputs([out, polygons], input_files(scene_file, modality, model))
     trained = DiffCLIP.load(model, device)
     scene = read_scene(rasters, nodata=nodata, resample=resample)
     scene = replace(
         scene, labels=None, classes=trained.classes, split=None, colors=trained.colors
     )
-    check_folder(out)
     with progress_bar("map") as progress:
         labels = trained.predict(scene, progress=progress, force=force)
     write_map(out, labels, scene)
+    if polygons is not None:
+        write_polygons(polygons, labels, scene)
     pixels = max(scene.valid.sum(), 1)
     shares = [
         f"{name} {100 * (labels == code).sum() / pixels:.1f} %"
@@ -217,7 +247,7 @@ def map_command(
     ]
     print(f"{out}: " + ", ".join(shares))
 
-# %% ../nbs/command/03_cli.ipynb #bfe54016
+# %% ../nbs/command/03_cli.ipynb #2cc7d22e
 @app.command()
 def query(
     model: Annotated[
@@ -249,8 +279,8 @@ def query(
 ):
     "Map how well a word explains each pixel, against the classes that the model knows."
     rasters = scene_rasters(scene_file, modality)
+    check_outputs([out], input_files(scene_file, modality, model))
     trained = DiffCLIP.load(model, device, encoder)
-    check_folder(out)
     trained.query_vector(text)  # what cannot be encoded is said before reading
     scene = read_scene(rasters, nodata=nodata, resample=resample)
     with progress_bar("query") as progress:
@@ -263,7 +293,7 @@ def query(
         f"{high:.3f} (0.5: as likely as all known classes together)"
     )
 
-# %% ../nbs/command/03_cli.ipynb #7dab9770
+# %% ../nbs/command/03_cli.ipynb #9dfadb97
 @app.command("evaluate")
 def evaluate_command(
     labels: Annotated[
@@ -275,6 +305,7 @@ def evaluate_command(
     ] = None,
 ):
     "Score a map against labels, without the pixels it was trained on."
+    check_outputs([json_file], [labels, map_file])
     answer, truth = _map_and_truth(map_file, labels)
     test = unseen_pixels(map_file, truth)
     report = evaluate(truth, answer, test)
@@ -310,7 +341,7 @@ def _map_and_truth(map_file, labels):
     shared = {code: name for code, name in names.items() if code in codes}
     return answer, replace(truth, classes=shared or truth.classes)
 
-# %% ../nbs/command/03_cli.ipynb #f274a5c9
+# %% ../nbs/command/03_cli.ipynb #af1051e1
 datasets_app = typer.Typer(
     no_args_is_help=True, help="The public benchmark scenes by name."
 )
@@ -351,7 +382,12 @@ def datasets_fetch(
     if out:
         print(f"scene file: {scene.save_yaml(out)}")
 
-# %% ../nbs/command/03_cli.ipynb #99c036ee
+# %% ../nbs/command/03_cli.ipynb #ed323e36
+def _say_score(done, total, line):
+    "Print the line of one score on standard error"
+    _say(f"{done}/{total} {line}")
+
+
 @app.command("benchmark")
 def benchmark_command(
     scenes: Annotated[
@@ -423,7 +459,7 @@ def benchmark_command(
         strategies=listed_names(strategy, "--strategy"),
         out=out,
         setting=setting,
-        progress=_say,
+        progress=_say_score,
     )
     results.save(out)
     made_on = machine() | {"seconds": round(time.perf_counter() - start)}
@@ -438,7 +474,7 @@ def benchmark_command(
         )
     _print_files(out)
 
-# %% ../nbs/command/03_cli.ipynb #80a9da9e
+# %% ../nbs/command/03_cli.ipynb #385d4c02
 @app.command()
 def demo(
     out: Out = Path("demo"),
@@ -487,6 +523,6 @@ def _add_methods(path, reports):
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
-# %% ../nbs/command/03_cli.ipynb #36409491
+# %% ../nbs/command/03_cli.ipynb #8f10396c
 if __name__ == "__main__" and "__file__" in globals():
     main()  # python -m diffclip.cli; not in a notebook

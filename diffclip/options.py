@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Modalities', 'Nodata', 'Device', 'Out', 'Resample', 'Force', 'SceneFile', 'Model', 'parse_modalities',
-           'training_scene', 'class_descriptions', 'training_split', 'scene_rasters', 'check_folder', 'benchmark_scene',
-           'benchmark_scenes', 'listed_names', 'listed_numbers']
+           'training_scene', 'class_descriptions', 'training_split', 'label_source', 'input_files', 'scene_rasters',
+           'benchmark_scene', 'benchmark_scenes', 'listed_names', 'listed_numbers']
 
-# %% ../nbs/command/02_options.ipynb #432131c6
+# %% ../nbs/command/02_options.ipynb #91aa6fb4
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -16,13 +16,13 @@ import typer
 
 from .core import InputError
 from .data.datasets import load_dataset
-from .data.labels import read_classes, read_descriptions
 from .data.scene import Scene
 from .data.scene_files import read_scene
+from .data.scene_format import read_scene_file
 from .data.splits import Split, few_shot_split
 from .data.synthetic import synthetic_scene
 
-# %% ../nbs/command/02_options.ipynb #90196864
+# %% ../nbs/command/02_options.ipynb #4d09fa3c
 def parse_modalities(
     items,  # strings NAME=FILE
 ) -> dict:  # name → path, in order
@@ -45,7 +45,7 @@ def parse_modalities(
         out[name] = path
     return out
 
-# %% ../nbs/command/02_options.ipynb #49bd850c
+# %% ../nbs/command/02_options.ipynb #7ad5cca2
 Modalities = Annotated[
     list[str],
     typer.Option(
@@ -53,9 +53,11 @@ Modalities = Annotated[
         "-m",
         metavar="NAME=FILE",
         help="A raster and its name; repeat for each. FILE[1,3:5] takes bands 1, 3, "
-        "4, 5.",
+        "4, 5; FILE,FILE,… or a pattern with * takes several files as one raster.",
     ),
 ]
+
+# %% ../nbs/command/02_options.ipynb #987edd51
 Nodata = Annotated[
     Optional[float],
     typer.Option(
@@ -63,10 +65,14 @@ Nodata = Annotated[
         "infinity."
     ),
 ]
+
+# %% ../nbs/command/02_options.ipynb #7e0a5199
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
-# %% ../nbs/command/02_options.ipynb #038d0931
+# %% ../nbs/command/02_options.ipynb #c99356e6
 Out = Annotated[Path, typer.Option(help="Where to write.")]
+
+# %% ../nbs/command/02_options.ipynb #7019f5ca
 Resample = Annotated[
     Optional[str],
     typer.Option(
@@ -74,43 +80,48 @@ Resample = Annotated[
         "one's."
     ),
 ]
+
+# %% ../nbs/command/02_options.ipynb #eb16910f
 Force = Annotated[
     bool,
     typer.Option(
         "--force", help="Accept values that are nothing like those of the training."
     ),
 ]
+
+# %% ../nbs/command/02_options.ipynb #17ae4ffa
 SceneFile = Annotated[
     Optional[Path],
     typer.Argument(
         metavar="[SCENE.yaml]", help="A scene file, in place of --modality."
     ),
 ]
+
+# %% ../nbs/command/02_options.ipynb #255ecb19
 Model = Annotated[Path, typer.Option(help="Folder of a run.")]
 
-# %% ../nbs/command/02_options.ipynb #de2bbd03
+# %% ../nbs/command/02_options.ipynb #034b60dd
 def training_scene(
-    scene_file, modality, labels, classes, nodata=None, resample=None
+    scene_file,  # a scene file, or None
+    modality,  # strings NAME=FILE
+    labels=None,  # file, or the keys of `LabelEntry`
+    classes=None,  # class table; default the classes as the labels say
+    nodata=None,
+    resample=None,  # as for `read_scene`
 ) -> Scene:
     """The scene to train on, from a scene file or from options.
 
     Raises `InputError` where something is missing."""
     if scene_file is None:
-        given = {"--modality": modality, "--labels": labels, "--classes": classes}
+        given = {"--modality": modality, "--labels": labels}
         missing = [option for option, value in given.items() if not value]
         if missing:
             raise InputError(
-                f"{missing[0]} is missing: give a scene file (YAML), or --modality, "
-                "--labels and --classes"
+                f"{missing[0]} is missing: give a scene file (YAML), or --modality "
+                "and --labels, with --classes where the labels hold no names"
             )
-        return read_scene(
-            parse_modalities(modality),
-            labels,
-            read_classes(classes),
-            nodata,
-            resample=resample,
-            descriptions=read_descriptions(classes),
-        )
+        rasters = parse_modalities(modality)
+        return read_scene(rasters, labels, classes, nodata, resample=resample)
     if modality:
         raise InputError(f"{scene_file} and --modality name rasters: give one of them")
     scene = read_scene(scene_file, labels, classes, nodata, resample=resample)
@@ -121,7 +132,7 @@ def training_scene(
         )
     return scene
 
-# %% ../nbs/command/02_options.ipynb #f6c89237
+# %% ../nbs/command/02_options.ipynb #9ae6e9c7
 def class_descriptions(option, scene: Scene):
     "What `--descriptions` asks for, as `DiffCLIP(descriptions=)` takes it"
     if option is None:
@@ -135,7 +146,7 @@ def class_descriptions(option, scene: Scene):
         "classes file, as code,name,description"
     )
 
-# %% ../nbs/command/02_options.ipynb #6147e479
+# %% ../nbs/command/02_options.ipynb #69574584
 def training_split(scene: Scene, shots, seed, strategy) -> Split:
     """Shots and test pixels: drawn, or the scene's own.
 
@@ -159,7 +170,40 @@ def training_split(scene: Scene, shots, seed, strategy) -> Split:
         )
     return scene.split
 
-# %% ../nbs/command/02_options.ipynb #291f51d7
+# %% ../nbs/command/02_options.ipynb #22681122
+#| export
+
+# %% ../nbs/command/02_options.ipynb #c45addf1
+def label_source(labels, layer=None, field=None, all_touched=False):
+    "What `read_scene(labels=)` takes. Raises `InputError`"
+    if labels is None:
+        if layer or field or all_touched:
+            raise InputError("--layer, --field and --all-touched go with --labels FILE")
+        return None
+    if not (layer or field or all_touched):
+        return labels
+    entry = {"file": str(labels), "all_touched": all_touched}
+    return entry | {k: v for k, v in (("layer", layer), ("field", field)) if v}
+
+# %% ../nbs/command/02_options.ipynb #5120c077
+def input_files(
+    scene_file,  # a scene file, or None
+    modality,  # strings NAME=FILE
+    model=None,  # folder of a run
+) -> list:  # of files, for `check_outputs`
+    "The files that a command reads. Raises `InputError`"
+    files = [scene_file, *parse_modalities(modality).values()]
+    if scene_file is not None:
+        named = read_scene_file(scene_file)
+        entries = [*named["modalities"].values(), named.get("labels")]
+        files += [
+            e["file"] if isinstance(e, dict) and "file" in e else e for e in entries
+        ]
+    if model is not None:
+        files += [Path(model) / "model.safetensors", Path(model) / "config.json"]
+    return [f for f in files if isinstance(f, (str, Path))]
+
+# %% ../nbs/command/02_options.ipynb #0d33e818
 def scene_rasters(scene_file, modality):
     "What `read_scene` takes, from a scene file or from options"
     if bool(modality) == (scene_file is not None):
@@ -168,14 +212,7 @@ def scene_rasters(scene_file, modality):
         )
     return scene_file or parse_modalities(modality)
 
-
-def check_folder(out):
-    "The folder of an output is there, before anything is computed"
-    folder = out.absolute().parent
-    if not folder.is_dir():
-        raise InputError(f"{out} cannot be written: there is no folder {folder}")
-
-# %% ../nbs/command/02_options.ipynb #ea134b73
+# %% ../nbs/command/02_options.ipynb #1a3fb650
 def benchmark_scene(
     spec: str,  # name of a data set, scene file (YAML), or built-in:SEED
 ):  # name, `Scene`
@@ -196,7 +233,7 @@ def benchmark_scene(
         raise InputError(f"{spec} names no labels: add 'labels: FILE'")
     return name, scene
 
-# %% ../nbs/command/02_options.ipynb #6ef42bf3
+# %% ../nbs/command/02_options.ipynb #bef9621c
 def benchmark_scenes(specs):
     "All scenes by name. Raises `InputError` where two have one name"
     scenes = {}
@@ -217,7 +254,7 @@ def listed_names(text: str, option: str) -> list:  # of str
         raise InputError(f"{option} {text!r}: give names, separated by commas")
     return out
 
-
+# %% ../nbs/command/02_options.ipynb #32f490fa
 def listed_numbers(text: str, option: str) -> list:  # of int
     "1,2,3 → [1, 2, 3]. Raises `InputError`"
     out = [part.strip() for part in str(text).split(",") if part.strip()]

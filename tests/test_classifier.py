@@ -234,7 +234,8 @@ def test_refine_goes_on_from_the_present_weights(fitted, scene, split):
     few = copy.deepcopy(model).refine(scene, other.train, steps=2)
     assert torch.allclose(none.stage2.head.project.weight, start, atol=1e-5)
     distance = [
-        float((w - full).norm()) for w in (start, few.stage2.head.project.weight.detach())
+        float((w - full).norm())
+        for w in (start, few.stage2.head.project.weight.detach())
     ]
     assert 0 < distance[1] < distance[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from diffclip.data import default_colors, far_from, map_classes, write_map
+from diffclip.data import far_from, map_classes, write_map
 
 
 def diffclip(*args, cwd, **kw):
@@ -60,6 +60,8 @@ def test_files(done):
         "config.json",
         "metrics.json",
         "map.tif",
+        "map.tif.aux.xml",
+        "map.qml",
         "map.png",
         "history.csv",
     }
@@ -123,7 +125,7 @@ def test_map_is_georeferenced_with_names_and_colours(done, scene):
         )
         assert {c: m.colormap(1)[c][:3] for c in scene.classes} == {
             c: tuple(int(h[i : i + 2], 16) for i in (1, 3, 5))
-            for c, h in default_colors(scene.classes).items()
+            for c, h in scene.colors.items()
         }
         assert (m.read(1)[~scene.valid] == 0).all() and (
             m.read(1)[scene.valid] > 0
@@ -246,6 +248,8 @@ def test_evaluate_a_part_of_a_map(done, scene, tmp_path):
         "els.tif",
         "--map",
         "map.tif",
+        "map.tif.aux.xml",
+        "map.qml",
         "--json",
         "scores.json",
         cwd=tmp_path,
@@ -322,3 +326,19 @@ def test_a_second_run_keeps_what_else_lies_in_its_folder(tmp_path):
         "config.json": "new",
         "other.tif": "mine",
     } and not part.exists()
+
+
+def test_every_label_as_a_shot(scene, tmp_path):
+    "Two labels a class and no more: nothing is left to score the map"
+    from conftest import write_scene
+
+    write_scene(scene, tmp_path)
+    few = np.zeros_like(scene.labels)
+    for code in scene.classes:
+        few[tuple(np.argwhere(scene.labels == code)[[10, 20]].T)] = code
+    write_map(tmp_path / "labels.tif", few, scene)
+    r = diffclip(*TRAIN, "--out", "few", cwd=tmp_path)
+    assert r.returncode == 2 and "--strategy all" in r.stderr
+    r = diffclip(*TRAIN, "--strategy", "all", "--out", "few", cwd=tmp_path)
+    assert r.returncode == 0 and "none is left" in r.stdout, r.stderr
+    assert json.loads((tmp_path / "few/metrics.json").read_text())["n_train"] == 16

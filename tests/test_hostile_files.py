@@ -83,6 +83,26 @@ def test_pages_of_other_sizes_are_named(tmp_path):
     np.testing.assert_array_equal(small, CUBE[:1, ::5, ::5])
 
 
+def test_a_small_picture_before_the_bands(tmp_path):
+    pages = [CUBE[:1, ::5, ::5], *CUBE[:3, None]]
+    raster, words = said(read_raster, write_pages(tmp_path / "a.tif", pages))
+    np.testing.assert_array_equal(raster.data, CUBE[:3])
+    assert len(words) == 1 and "left out (bands of rows × columns): page 1" in words[0]
+
+
+def test_pages_of_one_size_in_two_places(tmp_path):
+    "Two tiles are no raster of two bands"
+    east = rasterio.Affine(10, 0, 500300, 0, -10, 5000000)
+    for name, place in (("page.tif", PLACE), ("east.tif", east)):
+        write_tif(tmp_path / name, CUBE[:1], transform=place)
+    gdal_copy(tmp_path / "page.tif", tmp_path / "a.tif", driver="GTiff")
+    how = dict(driver="GTiff", APPEND_SUBDATASET="YES")
+    gdal_copy(tmp_path / "east.tif", tmp_path / "a.tif", **how)
+    raster, words = said(read_raster, tmp_path / "a.tif")
+    assert raster.shape == (1, 20, 30) and "1 of its 2 pages are read" in words[0]
+    assert read_raster(f"{tmp_path}/a.tif:page2").transform == east
+
+
 def test_pages_of_several_bands_are_named(tmp_path):
     "Two dates of three bands each are no raster of six"
     path = write_pages(tmp_path / "a.tif", [CUBE[:3], CUBE[3:]])
@@ -144,12 +164,8 @@ def test_a_group_whose_name_has_a_dot(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a.b/c"], file["a/b.c"] = CUBE[:3], CUBE[3:]
     for key, cube in (("/a.b/c", CUBE[:3]), ("/a/b.c", CUBE[3:])):
-        try:
-            raster = read_raster(f"{tmp_path}/a.h5:{key}@first")
-        except InputError as e:
-            assert "several arrays" in str(e)
-        else:
-            np.testing.assert_array_equal(raster.data, cube)
+        raster = read_raster(f"{tmp_path}/a.h5:{key}@first")
+        np.testing.assert_array_equal(raster.data, cube)
     with pytest.raises(InputError, match="holds several arrays"):
         read_raster(tmp_path / "a.h5")
 
@@ -205,7 +221,7 @@ def test_groups_that_hold_themselves(tmp_path):
         for name in "abcdefgh":
             file[name] = file["/"]
             file[f"soft {name}"] = h5py.SoftLink("/")
-            file.create_group(f"g/{name}")[name] = file["g"]
+            file.create_group(f"inner/{name}")[name] = file["/"]
     raster = read_raster(f"{tmp_path}/a.h5@first")
     np.testing.assert_array_equal(raster.data, CUBE)
 
@@ -491,7 +507,7 @@ LONG = "x" * 5000
         (f"a.tif:{LONG}", "leave"),
         (f"a.npz:{LONG}", "has no array"),
         ("a.tif\0", "no such file"),
-        (".", "whole"),
+        (".", "cannot be read as a raster"),
         ("folder.npy", "folder.npy"),
         ("folder.hdr", "folder.hdr"),
         ("folder.mat", "folder.mat"),
@@ -550,6 +566,8 @@ def damage(data, rng):
     "Bytes with a few changes, most of them near the beginning"
     data = bytearray(data)
     for _ in range(rng.choice([1, 2, 4, 16])):
+        if not data:
+            break
         i = rng.randrange(min(len(data), rng.choice([64, 512, 4096, 10**9])))
         kind = rng.random()
         if kind < 0.6:
@@ -567,12 +585,12 @@ def damage(data, rng):
 
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_are_refused_or_read(tmp_path):
-    "400 damaged files: no other error than `InputError`, with one line"
+    "200 damaged files: no other error than `InputError`, with one line"
     rng = random.Random(0)
     (tmp_path / "sound").mkdir()
     names = sound_files(tmp_path / "sound")
     refused = 0
-    for _ in range(50):
+    for _ in range(25):
         for name in names:
             shutil.copytree(tmp_path / "sound", tmp_path / "d", dirs_exist_ok=True)
             path = tmp_path / "d" / name.partition("@")[0].partition(":")[0]
@@ -582,7 +600,7 @@ def test_damaged_files_are_refused_or_read(tmp_path):
             except InputError as e:
                 assert "\n" not in str(e) and str(tmp_path) in str(e)
                 refused += 1
-    assert 100 < refused < 400
+    assert 50 < refused < 200
 
 
 def test_sound_files_are_read(tmp_path):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Mapped', 'find_envi_header', 'open_envi']
 
-# %% ../../nbs/data/07_envi.ipynb #61b81d53
+# %% ../../nbs/data/07_envi.ipynb #14992c15
 import math
 import os
 import re
@@ -30,7 +30,7 @@ from diffclip.data.raster_files import (
 )
 from .values import Coding
 
-# %% ../../nbs/data/07_envi.ipynb #b2eb163b
+# %% ../../nbs/data/07_envi.ipynb #8606f0af
 class Mapped:
     "An array in a file that is mapped anew for each part of a window"
 
@@ -66,11 +66,11 @@ class Mapped:
         one = math.prod(self.shape) // self.shape[axis] * self.dtype.itemsize
         return max(1, 2**24 // max(one, 1))
 
-# %% ../../nbs/data/07_envi.ipynb #618cf127
+# %% ../../nbs/data/07_envi.ipynb #8c03b2fa
 # where bands, rows and columns are among the axes of the binary
 _INTERLEAVES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}
 
-# %% ../../nbs/data/07_envi.ipynb #f3dd193b
+# %% ../../nbs/data/07_envi.ipynb #c29d21eb
 _USUAL = ("", ".img", ".dat", ".bin", ".raw", ".bsq", ".bil", ".bip", ".sli", ".hyspex")
 _MARKS = (
     (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF
@@ -111,7 +111,7 @@ def find_envi_header(
             return header
     return None
 
-# %% ../../nbs/data/07_envi.ipynb #a773464a
+# %% ../../nbs/data/07_envi.ipynb #92c12916
 def _same_names(header):
     "Files beside a header that have its name, the usual endings first"
     stem = header.name[: -len(".hdr")]
@@ -147,7 +147,7 @@ def _find_binary(header, size):
         )
     return (fitting or usual)[0]
 
-# %% ../../nbs/data/07_envi.ipynb #d7abd17e
+# %% ../../nbs/data/07_envi.ipynb #6147b7d8
 @dataclass(frozen=True)
 class _Header:
     "What the header of an ENVI image says"
@@ -191,7 +191,7 @@ class _Header:
             return None
         return np.array([to_number(n, f"{self.path}: {key}") for n in found])
 
-# %% ../../nbs/data/07_envi.ipynb #239125fa
+# %% ../../nbs/data/07_envi.ipynb #2605b6d5
 _TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16"}
 _TYPES |= {12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 
@@ -222,7 +222,7 @@ def _read_header(path, binary=None):
     binary = _find_binary(Path(path), size) if binary is None else Path(binary)
     return _Header(path, binary, shape, dtype, parameters.offset, metadata)
 
-# %% ../../nbs/data/07_envi.ipynb #f9a29694
+# %% ../../nbs/data/07_envi.ipynb #12deceae
 def _check_header(header):
     "Raise `InputError` where a header and its binary do not fit together"
     interleave = header.metadata.get("interleave")
@@ -245,7 +245,7 @@ def _check_header(header):
             "or copy the binary again"
         )
 
-# %% ../../nbs/data/07_envi.ipynb #07e029d2
+# %% ../../nbs/data/07_envi.ipynb #33af0cf5
 def _coding(header):
     "How the numbers become values. Raises `InputError`"
     gain = header.numbers("data gain values")
@@ -277,10 +277,10 @@ def _bad_bands(header):
     flags = header.numbers("bbl") if header.listed("bbl") else None
     if np.ndim(flags):
         why = "the list bbl in the header marks it as bad"
-        bad |= {i: why for i, good in enumerate(flags, 1) if good == 0}
+        bad |= {i: why for i, good in enumerate(flags, 1) if good <= 0}
     return bad
 
-# %% ../../nbs/data/07_envi.ipynb #ec37e6d6
+# %% ../../nbs/data/07_envi.ipynb #d41955e2
 def _map_binary(header):
     "The binary as an array (C, H, W) that is mapped when it is sliced"
     axes = _INTERLEAVES[header.metadata["interleave"].lower()]
@@ -320,7 +320,7 @@ def _find_place(binary):
             return read_place(src)
     return Place()
 
-# %% ../../nbs/data/07_envi.ipynb #48f3e006
+# %% ../../nbs/data/07_envi.ipynb #7fb6dda2
 def open_envi(
     header,  # path of the header
     binary=None,  # path of the binary; default: it is found beside the header

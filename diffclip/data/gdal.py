@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['quiet', 'open_dataset', 'read_place', 'open_gdal']
 
-# %% ../../nbs/data/06_gdal.ipynb #cf212f94
+# %% ../../nbs/data/06_gdal.ipynb #2cfb7949
 import json
 import re
 import threading
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import rasterio
+from rasterio import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning
 
@@ -26,7 +27,7 @@ from .raster_files import READ_ERRORS, BandInfo, RasterFile, microns
 from .several import pick_subdataset, short_names
 from .values import Coding
 
-# %% ../../nbs/data/06_gdal.ipynb #32dc9311
+# %% ../../nbs/data/06_gdal.ipynb #d33205aa
 _FILTERS = threading.RLock()
 
 
@@ -39,7 +40,7 @@ def quiet(
         warnings.simplefilter("ignore", category)
         yield
 
-# %% ../../nbs/data/06_gdal.ipynb #97e1d8d6
+# %% ../../nbs/data/06_gdal.ipynb #be348e0b
 def open_dataset(
     path,  # anything that GDAL opens
 ):  # rasterio dataset, to be closed by the caller
@@ -67,7 +68,7 @@ def read_place(
         return Place(None, None, note)
     return Place()
 
-# %% ../../nbs/data/06_gdal.ipynb #c0d26b39
+# %% ../../nbs/data/06_gdal.ipynb #846dae29
 class _Band(NamedTuple):
     "What a data set says of one of its bands"
 
@@ -108,7 +109,7 @@ def _list_bands(src, name):
         for band in src.indexes
     ]
 
-# %% ../../nbs/data/06_gdal.ipynb #67053e1b
+# %% ../../nbs/data/06_gdal.ipynb #ab57ba08
 def _band_info(bands):
     "Wavelengths, names and units, where the file tells them for all bands"
     waves = [band.wavelength for band in bands]
@@ -131,7 +132,7 @@ def _coding(bands):
         return Coding(scales[0], offsets[0])
     return Coding(np.array(scales), np.array(offsets))
 
-# %% ../../nbs/data/06_gdal.ipynb #9dbd2b52
+# %% ../../nbs/data/06_gdal.ipynb #bc8b338b
 class _GDALArray:
     "Bands of GDAL data sets as an array (C, H, W) that is read when it is sliced"
 
@@ -202,7 +203,7 @@ def _nodata_is_zero(src, band):
     flags = src.mask_flag_enums[band - 1]
     return MaskFlags.nodata in flags and src.nodatavals[band - 1] == 0
 
-# %% ../../nbs/data/06_gdal.ipynb #30f1aed4
+# %% ../../nbs/data/06_gdal.ipynb #326eff80
 _PATCH = 128  # rows and columns of a sample
 
 
@@ -233,7 +234,7 @@ def _alpha_masks(src):
         )
     return masks
 
-# %% ../../nbs/data/06_gdal.ipynb #ac4f45a3
+# %% ../../nbs/data/06_gdal.ipynb #3e602d52
 def _make_file(path, src, bands):
     "A `RasterFile` of bands with the size of an open data set. Raises `InputError`"
     alpha = _alpha_masks(src)
@@ -249,32 +250,42 @@ def _make_file(path, src, bands):
         mask=array.valid,
     )
 
-# %% ../../nbs/data/06_gdal.ipynb #84e69972
+# %% ../../nbs/data/06_gdal.ipynb #922fc25f
 _PAGE = re.compile(r"GTIFF_DIR:(\d+):")
 _MOST_PAGES = 2000  # a film rather than a raster
 
 
-def _page_numbers(src):
-    "The numbers of the pages that follow the first one"
-    found = [_PAGE.match(name) for name in src.subdatasets]
-    return [int(match[1]) for match in found if match][1:]
+class _Page(NamedTuple):
+    "A page of a TIFF file"
+
+    name: str  # with which GDAL opens it
+    count: int  # bands
+    height: int
+    width: int
+    transform: object
+
+    def fits(self, other):
+        "Are both single bands on one grid? A page without a place fits everywhere"
+        places = {self.transform, other.transform} - {Affine.identity()}
+        same = (self.height, self.width) == (other.height, other.width)
+        return same and self.count == other.count == 1 and len(places) < 2
+
+    def __str__(self):
+        return f"{self.count} of {self.height}×{self.width}"
 
 
-def _gather_pages(path, src):
-    "All bands of pages like the first one; pages left out, as number → size"
-    bands = _list_bands(src, path)
-    left_out = {}
-    for number in _page_numbers(src):
-        name = f"GTIFF_DIR:{number}:{path}"
+def _list_pages(path, src):
+    "Number → `_Page` of each page of an open TIFF file"
+    numbers = [int(m[1]) for m in map(_PAGE.match, src.subdatasets) if m] or [1]
+    pages = {}
+    for number in numbers[: _MOST_PAGES + 1]:
+        name = f"GTIFF_DIR:{number}:{path}" if len(numbers) > 1 else path
         with open_dataset(name) as page:
-            same = (page.height, page.width) == (src.height, src.width)
-            if same and src.count == page.count == 1:
-                bands += _list_bands(page, name)
-            else:
-                left_out[number] = f"{page.count} of {page.height}×{page.width}"
-    return bands, left_out
+            size = (page.count, page.height, page.width)
+            pages[number] = _Page(name, *size, page.transform)
+    return pages
 
-# %% ../../nbs/data/06_gdal.ipynb #69b19320
+# %% ../../nbs/data/06_gdal.ipynb #1809f710
 def _said_pictures(src):
     "How many pictures of the size of a page a description tells of; 0 if it is silent"
     text = src.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
@@ -288,16 +299,21 @@ def _said_pictures(src):
         return 0
 
 
-def _check_pictures(path, src, pages):
-    "Raise `InputError` where a file has more pictures than pages"
-    pictures = _said_pictures(src)
-    if pictures > pages:
+def _check_pages(path, src, pages):
+    "Raise `InputError` where a file has too many pages, or more pictures than pages"
+    if len(pages) > _MOST_PAGES:
         raise InputError(
-            f"{path}: says that it holds {pictures} pictures, but only {pages} can be "
-            "read as pages: save it with one page for each band"
+            f"{path}: has {len(src.subdatasets)} pages, {_MOST_PAGES} are the limit: "
+            f"name one, as {path}:page1"
+        )
+    pictures = _said_pictures(src)
+    if pictures > len(pages):
+        raise InputError(
+            f"{path}: says that it holds {pictures} pictures, but only {len(pages)} "
+            "can be read as pages: save it with one page for each band"
         )
 
-# %% ../../nbs/data/06_gdal.ipynb #9d061cd9
+# %% ../../nbs/data/06_gdal.ipynb #d97df749
 def _open_page(path, number):
     "Open one page of a TIFF file. Raises `InputError`"
     name = f"GTIFF_DIR:{number}:{path}"
@@ -305,35 +321,43 @@ def _open_page(path, number):
         return _make_file(f"{path}:page{number}", src, _list_bands(src, name))
 
 
-def _open_whole(path, src):
-    "The raster of a file, with a warning of what is left out. Raises `InputError`"
-    if src.driver != "GTiff" or path.startswith("GTIFF_DIR:"):
-        if src.subdatasets:
-            others = ", ".join(short_names(src.subdatasets))
-            warnings.warn(
-                f"{path}: holds more rasters, which are left out: {others}; name one, "
-                f"as {path}:{others.partition(',')[0]}",
-                stacklevel=4,
-            )
-        return _make_file(path, src, _list_bands(src, path))
-    if len(src.subdatasets) > _MOST_PAGES:
-        raise InputError(
-            f"{path}: has {len(src.subdatasets)} pages, {_MOST_PAGES} are the limit: "
-            f"name one, as {path}:page1"
-        )
-    bands, left_out = _gather_pages(path, src)
-    _check_pictures(path, src, len(bands) + len(left_out))
+def _open_pages(path, src):
+    "Open the largest page of a TIFF file, and those that fit. Raises `InputError`"
+    pages = _list_pages(path, src)
+    _check_pages(path, src, pages)
+    largest = max(pages.values(), key=lambda page: page.height * page.width)
+    bands = []
+    left_out = {}
+    for number, page in pages.items():
+        if page is largest or page.fits(largest):
+            with open_dataset(page.name) as one:
+                bands += _list_bands(one, page.name)
+        else:
+            left_out[number] = page
     if left_out:
-        pages = ", ".join(f"page {n} ({size})" for n, size in left_out.items())
+        shown = [f"page {n} ({page})" for n, page in list(left_out.items())[:12]]
         warnings.warn(
-            f"{path}: {len(bands)} of its {len(bands) + len(left_out)} pages are read, "
-            f"as they have one size; left out (bands of rows × columns): "
-            f"{pages}; name one, as {path}:page{next(iter(left_out))}",
+            f"{path}: {len(pages) - len(left_out)} of its {len(pages)} pages are read, "
+            f"as they share one grid; left out (bands of rows × columns): "
+            f"{', '.join(shown)}; name one, as {path}:page{next(iter(left_out))}",
             stacklevel=4,
         )
-    return _make_file(path, src, bands)
+    with open_dataset(largest.name) as one:
+        return _make_file(path, one, bands)
 
-# %% ../../nbs/data/06_gdal.ipynb #f73953a3
+
+def _open_single(path, src):
+    "Open a data set that is no TIFF; warns if it has subdatasets. Raises `InputError`"
+    if src.subdatasets:
+        names = short_names(src.subdatasets)
+        warnings.warn(
+            f"{path}: holds several rasters, of which one is read: {', '.join(names)}; "
+            f"name one, as {path}:{next(iter(names))}",
+            stacklevel=4,
+        )
+    return _make_file(path, src, _list_bands(src, path))
+
+# %% ../../nbs/data/06_gdal.ipynb #9694cb56
 def open_gdal(
     path,  # file, or a name that GDAL knows, such as "/vsizip/…"
     key=None,  # which raster of a file with several; "page2" of a TIFF file
@@ -343,10 +367,11 @@ def open_gdal(
     page = re.fullmatch(r"page(\d{1,6})", key or "")
     try:
         with open_dataset(path) as src:
-            if page and src.driver == "GTiff":
+            is_tiff = src.driver == "GTiff" and not path.startswith("GTIFF_DIR:")
+            if page and is_tiff:
                 return _open_page(path, int(page[1]))
             if key is None and src.count > 0:
-                return _open_whole(path, src)
+                return (_open_pages if is_tiff else _open_single)(path, src)
             name = pick_subdataset(path, src.subdatasets, key)
         with open_dataset(name) as src:
             called = path if key is None else f"{path}:{key}"

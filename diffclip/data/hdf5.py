@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_h5']
 
-# %% ../../nbs/data/07c_hdf5.ipynb #33763853
+# %% ../../nbs/data/07c_hdf5.ipynb #40a13dbd
 import math
 import os
 import warnings
@@ -21,7 +21,7 @@ from .raster_files import READ_ERRORS, RasterFile
 from .several import dotted, shown_name
 from .values import Gaps
 
-# %% ../../nbs/data/07c_hdf5.ipynb #2eb8a04c
+# %% ../../nbs/data/07c_hdf5.ipynb #dd5ed437
 def _dimensions(dataset):
     "The names of a dataset's axes, or None where no axis has one"
     names = []
@@ -83,7 +83,7 @@ class _H5Array:
         "The names of the axes, or None"
         return None if self.turned else self._ask(_dimensions)
 
-# %% ../../nbs/data/07c_hdf5.ipynb #e68c3e0b
+# %% ../../nbs/data/07c_hdf5.ipynb #9bd247c1
 _DEEPEST = 8  # levels of groups and cells, and of virtual datasets
 
 
@@ -119,7 +119,7 @@ def _outside(path, dataset, depth=0):
     wrong = next(filter(None, faults), "")
     return f"is a virtual dataset: {wrong}" if wrong else ""
 
-# %% ../../nbs/data/07c_hdf5.ipynb #356882bd
+# %% ../../nbs/data/07c_hdf5.ipynb #f6e773d8
 _MOST_CELLS = 10_000
 _MOST_NODES = 100_000
 
@@ -191,10 +191,12 @@ class _Walk:
             self.refused[name] = why
         elif _is_readable(dataset):
             if name in self.found:  # as group "a.b" with "c", and "a" with "b.c"
+                first = self.found.pop(name)
+                self.found[first.name] = first
                 name = dataset.name
             self.found[name] = _H5Array(self.path, dataset, self.turned)
 
-# %% ../../nbs/data/07c_hdf5.ipynb #d38acc21
+# %% ../../nbs/data/07c_hdf5.ipynb #70a2a846
 _NETCDF_FILLS = {"i2": -32767, "u2": 65535, "i4": -2147483647, "u4": 4294967295}
 _NETCDF_FILLS |= {
     "f4": float(np.float32(9.969209968386869e36)),
@@ -223,7 +225,7 @@ def _gaps(dataset):
         return None
     return Gaps(total - there, total, float(dataset.fillvalue))
 
-# %% ../../nbs/data/07c_hdf5.ipynb #51f7b5a7
+# %% ../../nbs/data/07c_hdf5.ipynb #cee54e88
 def _check_refused(path, walk, key):
     "Raise `InputError` where the user means what is not read; else warn"
     if key is not None:
@@ -247,7 +249,7 @@ def _facts(array):
         dataset = file[array.name]
         return _netcdf_fill(dataset, array.attrs), _gaps(dataset)
 
-# %% ../../nbs/data/07c_hdf5.ipynb #58e1cbb2
+# %% ../../nbs/data/07c_hdf5.ipynb #bde91f50
 def open_h5(
     path,  # HDF5 file; ".mat" stands for MATLAB 7.3
     key=None,  # name of the array: groups joined by dots, or by slashes
