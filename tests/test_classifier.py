@@ -480,3 +480,34 @@ def test_scenes_with_one_class_can_be_mapped(fitted, scene):
     labels = np.where(scene.labels == 1, 1, 0)
     one = Scene(scene.modalities, labels, {1: "water"}, scene.valid)
     assert (fitted.predict(one) == fitted.predict(scene)).all()
+
+
+# ------------------------------------------------------------ known bands
+
+
+def test_bands_in_another_order_give_the_same_map(fitted, scene):
+    turned = {name: m[::-1] for name, m in reversed(scene.modalities.items())}
+    mixed = Scene(turned, valid=scene.valid)
+    assert (fitted.predict(mixed) == fitted.predict(scene)).all()
+
+
+def test_values_in_another_unit_are_refused(fitted, scene):
+    hsi, lidar = scene.modalities.values()
+    counts = Scene({"hsi": 10_000 * hsi, "lidar": lidar}, valid=scene.valid)
+    for call in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(InputError, match="hsi: .* divide by it"):
+            call(counts)
+    assert fitted.predict(counts, force=True).shape == scene.shape
+    DiffCLIP.on(fitted, text=one_hot)
+    with pytest.raises(InputError, match="nothing like"):
+        fitted.query(counts, "river")
+
+
+def test_known_bands_are_saved(saved, scene):
+    again = DiffCLIP.load(saved, "cpu")
+    assert again.rasters["lidar"].names == ["height", "intensity"]
+    other = Scene(
+        {"hsi": scene.modalities["hsi"][:40], "lidar": np.ones((2, *scene.shape))}
+    )
+    with pytest.raises(InputError, match="hsi has 40 bands"):
+        again.predict(other)

@@ -248,8 +248,6 @@ def test_evaluate_a_part_of_a_map(done, scene, tmp_path):
         "els.tif",
         "--map",
         "map.tif",
-        "map.tif.aux.xml",
-        "map.qml",
         "--json",
         "scores.json",
         cwd=tmp_path,

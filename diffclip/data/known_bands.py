@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KnownBands', 'sampled_values', 'know_bands', 'band_places', 'check_values', 'match_scene']
 
-# %% ../../nbs/data/04b_known_bands.ipynb #49b044d1
+# %% ../../nbs/data/04b_known_bands.ipynb #5a3cf4c8
 import warnings
 from dataclasses import dataclass, replace
 from typing import Mapping
@@ -17,7 +17,7 @@ from .modality import Modality
 from .scene import Scene
 from .windows import sample_pixels
 
-# %% ../../nbs/data/04b_known_bands.ipynb #2e88f4c9
+# %% ../../nbs/data/04b_known_bands.ipynb #5f6e70a7
 @dataclass(frozen=True)
 class KnownBands:
     "What a model remembers of the bands of one modality"
@@ -56,7 +56,7 @@ def know_bands(
         )
     return known
 
-# %% ../../nbs/data/04b_known_bands.ipynb #bf4ce929
+# %% ../../nbs/data/04b_known_bands.ipynb #6bb93484
 def _by_name(modality, known):
     "Places of the known bands in a modality, by name; None where names are missing"
     if not known.names or not modality.band_names:
@@ -83,7 +83,7 @@ def _by_wavelength(modality, known):
         return None
     return nearest.tolist()
 
-# %% ../../nbs/data/04b_known_bands.ipynb #899e603b
+# %% ../../nbs/data/04b_known_bands.ipynb #d18f9efc
 def band_places(
     name: str,  # of the modality, for messages
     modality: Modality,  # of a new scene
@@ -107,7 +107,7 @@ def band_places(
         )
     return list(range(count))
 
-# %% ../../nbs/data/04b_known_bands.ipynb #983ebb40
+# %% ../../nbs/data/04b_known_bands.ipynb #4b6dce2c
 def _listed(bands):
     "Names or wavelengths of bands, for messages"
     labels = getattr(bands, "names", None) or getattr(bands, "band_names", None)
@@ -131,7 +131,7 @@ def _other_bands(name, modality, known):
         "bands, or choose them as FILE[1,2,5]"
     )
 
-# %% ../../nbs/data/04b_known_bands.ipynb #447db2a5
+# %% ../../nbs/data/04b_known_bands.ipynb #e5b0d8b7
 def check_values(
     name: str,  # of the modality, for messages
     pixels: np.ndarray,  # (C, n), in the order of the known bands
@@ -142,7 +142,8 @@ def check_values(
     width = np.maximum(high - low, 1e-6 * np.maximum(np.abs(high), 1e-12))
     outside = ((pixels < low - width) | (pixels > high + width)).mean(1) > 0.5
     middle = np.median(pixels, axis=1)
-    factor = _common_factor(middle, np.array(known.middle), width[:, 0])
+    spread = np.subtract(*np.percentile(pixels, [99, 1], axis=1))
+    factor = _common_factor(middle, spread, known)
     if outside.mean() < 0.5 and factor is None:
         return
     now = f"{np.median(middle):.4g}"
@@ -153,16 +154,19 @@ def check_values(
         "force=True, or --force"
     )
 
-# %% ../../nbs/data/04b_known_bands.ipynb #689a5166
-def _common_factor(middle, before, width):
-    "The power of 10 by which nearly all bands differ; None where there is none"
-    usable = (np.abs(middle) > 1e-9) & (np.abs(before) > 0.1 * width)
-    usable &= middle * before > 0
-    if usable.mean() < 0.5:
+# %% ../../nbs/data/04b_known_bands.ipynb #10f717fe
+def _common_factor(middle, spread, known):
+    "The power of 10 by which medians and spreads differ; None where there is none"
+    before = np.array(known.middle)
+    width = np.subtract(known.high, known.low)
+    usable = (middle * before > 0) & (spread > 0) & (width > 0)
+    if usable.mean() < 0.8:
         return None
-    power = np.log10(middle[usable] / before[usable])
-    typical = np.median(power)
-    if abs(typical) < 0.9 or np.mean(np.abs(power - typical) < 0.5) < 0.8:
+    powers = np.log10(middle[usable] / before[usable])
+    spreads = np.log10(spread[usable] / width[usable])
+    typical = np.median(powers)
+    alike = (np.abs(powers - typical) < 0.5) & (np.abs(spreads - typical) < 0.5)
+    if abs(typical) < 0.9 or alike.mean() < 0.8:
         return None
     return float(10 ** np.round(typical))
 
@@ -180,7 +184,7 @@ def _cause(middle, known, factor):
         return ": the training saw linear units, these look like decibels"
     return ": check unit, scale factor and the value for no data"
 
-# %% ../../nbs/data/04b_known_bands.ipynb #b3c1e50d
+# %% ../../nbs/data/04b_known_bands.ipynb #a1792f4c
 def match_scene(
     scene: Scene,
     known: Mapping,  # modality → `KnownBands`
