@@ -25,11 +25,11 @@ from diffclip.data.cf import (
 )
 from diffclip.data.datasets import (
     DATASETS,
+    Dataset,
     LULC,
     S2_BANDS,
     TERRAMIND_SHA256,
     TERRAMIND_URL,
-    Dataset,
     datasets_table,
     find_dataset,
     load_dataset,
@@ -162,11 +162,11 @@ from diffclip.data.scene_files import (
     read_scene,
 )
 from diffclip.data.scene_format import (
-    RESAMPLING,
     ClassEntry,
     LabelEntry,
     LabelFiles,
     ModalityEntry,
+    RESAMPLING,
     SceneFile,
     SceneLabels,
     ScenePart,
@@ -196,11 +196,11 @@ from diffclip.data.splits import (
     official_split,
 )
 from diffclip.data.stacks import (
-    SENTINEL2_WAVELENGTHS,
     FileSource,
     GDALSource,
     Layer,
     Repeated,
+    SENTINEL2_WAVELENGTHS,
     Stack,
     WarpedSource,
     band_names_of,

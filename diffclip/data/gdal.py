@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['quiet', 'open_dataset', 'read_place', 'open_gdal']
 
-# %% ../../nbs/data/06_gdal.ipynb #d264ba78
+# %% ../../nbs/data/06_gdal.ipynb #2cfb7949
 import json
 import re
 import threading
@@ -25,9 +25,9 @@ from ..core import InputError, brief
 from .places import Place, place_by_points
 from .raster_files import READ_ERRORS, BandInfo, RasterFile, microns
 from .several import pick_subdataset, short_names
-from .values import Coding, Gaps
+from .values import Coding
 
-# %% ../../nbs/data/06_gdal.ipynb #3419624a
+# %% ../../nbs/data/06_gdal.ipynb #d33205aa
 _FILTERS = threading.RLock()
 
 
@@ -40,7 +40,7 @@ def quiet(
         warnings.simplefilter("ignore", category)
         yield
 
-# %% ../../nbs/data/06_gdal.ipynb #0ba94a95
+# %% ../../nbs/data/06_gdal.ipynb #be348e0b
 def open_dataset(
     path,  # anything that GDAL opens
 ):  # rasterio dataset, to be closed by the caller
@@ -68,7 +68,7 @@ def read_place(
         return Place(None, None, note)
     return Place()
 
-# %% ../../nbs/data/06_gdal.ipynb #0f06ba0c
+# %% ../../nbs/data/06_gdal.ipynb #846dae29
 class _Band(NamedTuple):
     "What a data set says of one of its bands"
 
@@ -94,11 +94,22 @@ def _wavelength_tags(src, band):
 
 def _list_bands(src, name):
     "One `_Band` for each band of an open data set with this name"
-    columns = (src.indexes, src.dtypes, src.descriptions, src.units)
-    terms = zip(*columns, src.scales, src.offsets)
-    return [_Band(str(name), *row, *_wavelength_tags(src, row[0])) for row in terms]
+    return [
+        _Band(
+            str(name),
+            band,
+            src.dtypes[band - 1],
+            name=src.descriptions[band - 1],
+            unit=src.units[band - 1],
+            scale=src.scales[band - 1],
+            offset=src.offsets[band - 1],
+            wavelength=_wavelength_tags(src, band)[0],
+            wavelength_unit=_wavelength_tags(src, band)[1],
+        )
+        for band in src.indexes
+    ]
 
-# %% ../../nbs/data/06_gdal.ipynb #12d7dda4
+# %% ../../nbs/data/06_gdal.ipynb #ab57ba08
 def _band_info(bands):
     "Wavelengths, names and units, where the file tells them for all bands"
     waves = [band.wavelength for band in bands]
@@ -121,7 +132,7 @@ def _coding(bands):
         return Coding(scales[0], offsets[0])
     return Coding(np.array(scales), np.array(offsets))
 
-# %% ../../nbs/data/06_gdal.ipynb #dfc11271
+# %% ../../nbs/data/06_gdal.ipynb #bc8b338b
 class _GDALArray:
     "Bands of GDAL data sets as an array (C, H, W) that is read when it is sliced"
 
@@ -144,20 +155,20 @@ class _GDALArray:
         valid = np.ones((rows.stop - rows.start, cols.stop - cols.start), bool)
         any_zero = None
         for src, wanted in _by_dataset([self.bands[band - 1] for band in bands]):
-            flags = dict(zip(src.indexes, src.mask_flag_enums))
-            wanted = [band for band in wanted if self._is_masked(flags[band])]
+            wanted = [band for band in wanted if self._has_mask(src, band)]
             if not wanted:
                 continue
             masks = self._read_masks(src, wanted, _window(rows, cols)) > 0
-            zero = _zero_is_nodata(src, flags)[np.array(wanted) - 1]
+            zero = np.array([_nodata_is_zero(src, band) for band in wanted])
             valid &= masks[~zero].all(0)
             if zero.any():
                 some = masks[zero].any(0)
                 any_zero = some if any_zero is None else any_zero | some
         return valid if any_zero is None else valid & any_zero
 
-    def _is_masked(self, flags):
-        "Is there anything that tells invalid pixels of a band with these flags?"
+    def _has_mask(self, src, band):
+        "Is there anything that tells invalid pixels of this band?"
+        flags = src.mask_flag_enums[band - 1]
         if MaskFlags.alpha in flags and not self.alpha:
             return False
         return MaskFlags.all_valid not in flags
@@ -187,12 +198,12 @@ def _window(rows, cols):
     return ((rows.start, rows.stop), (cols.start, cols.stop))
 
 
-def _zero_is_nodata(src, flags):
-    "Of each band: does its mask come from a nodata value of 0?"
-    declared = [MaskFlags.nodata in flags[band] for band in src.indexes]
-    return np.array(declared) & np.array([n == 0 for n in src.nodatavals])
+def _nodata_is_zero(src, band):
+    "Does the mask of this band come from a nodata value of 0?"
+    flags = src.mask_flag_enums[band - 1]
+    return MaskFlags.nodata in flags and src.nodatavals[band - 1] == 0
 
-# %% ../../nbs/data/06_gdal.ipynb #50a4e5b0
+# %% ../../nbs/data/06_gdal.ipynb #326eff80
 _PATCH = 128  # rows and columns of a sample
 
 
@@ -211,8 +222,7 @@ def _is_mask(src, band):
 
 def _alpha_masks(src):
     "The numbers of alpha bands that are masks; warns of those that are data"
-    kinds = zip(src.indexes, src.colorinterp)
-    alpha = [band for band, kind in kinds if kind == ColorInterp.alpha]
+    alpha = [b for b in src.indexes if src.colorinterp[b - 1] == ColorInterp.alpha]
     if len(alpha) == src.count:
         return []
     masks = [band for band in alpha if _is_mask(src, band)]
@@ -224,24 +234,7 @@ def _alpha_masks(src):
         )
     return masks
 
-# %% ../../nbs/data/06_gdal.ipynb #dbe53cbd
-_MOST_BLOCKS = 1000  # that we look at
-
-
-def _gaps(src):
-    "The blocks of a TIFF that are missing, of a sample of them, as `Gaps`; else None"
-    if src.driver != "GTiff" or None not in src.nodatavals:
-        return None
-    high, wide = src.block_shapes[0]
-    rows, cols = -(-src.height // high), -(-src.width // wide)
-    total = rows * cols
-    numbers = range(0, total, max(1, total // _MOST_BLOCKS))
-    names = [f"BLOCK_OFFSET_{number % cols}_{number // cols}" for number in numbers]
-    there = [src.get_tag_item(name, "TIFF", bidx=1) is not None for name in names]
-    missing = len(there) - sum(there)
-    return Gaps(missing, len(there), 0) if missing else None
-
-# %% ../../nbs/data/06_gdal.ipynb #ee83a2b1
+# %% ../../nbs/data/06_gdal.ipynb #3e602d52
 def _make_file(path, src, bands):
     "A `RasterFile` of bands with the size of an open data set. Raises `InputError`"
     alpha = _alpha_masks(src)
@@ -255,10 +248,9 @@ def _make_file(path, src, bands):
         info=replace(_band_info(bands), unused=dict.fromkeys(alpha, why)),
         place=read_place(src),
         mask=array.valid,
-        gaps=_gaps(src),
     )
 
-# %% ../../nbs/data/06_gdal.ipynb #7294f06e
+# %% ../../nbs/data/06_gdal.ipynb #922fc25f
 _PAGE = re.compile(r"GTIFF_DIR:(\d+):")
 _MOST_PAGES = 2000  # a film rather than a raster
 
@@ -293,7 +285,7 @@ def _list_pages(path, src):
             pages[number] = _Page(name, *size, page.transform)
     return pages
 
-# %% ../../nbs/data/06_gdal.ipynb #419cc66f
+# %% ../../nbs/data/06_gdal.ipynb #1809f710
 def _said_pictures(src):
     "How many pictures of the size of a page a description tells of; 0 if it is silent"
     text = src.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
@@ -321,7 +313,7 @@ def _check_pages(path, src, pages):
             "can be read as pages: save it with one page for each band"
         )
 
-# %% ../../nbs/data/06_gdal.ipynb #5592306a
+# %% ../../nbs/data/06_gdal.ipynb #d97df749
 def _open_page(path, number):
     "Open one page of a TIFF file. Raises `InputError`"
     name = f"GTIFF_DIR:{number}:{path}"
@@ -365,7 +357,7 @@ def _open_single(path, src):
         )
     return _make_file(path, src, _list_bands(src, path))
 
-# %% ../../nbs/data/06_gdal.ipynb #8663f52a
+# %% ../../nbs/data/06_gdal.ipynb #9694cb56
 def open_gdal(
     path,  # file, or a name that GDAL knows, such as "/vsizip/…"
     key=None,  # which raster of a file with several; "page2" of a TIFF file
